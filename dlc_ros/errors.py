@@ -1,0 +1,25 @@
+"""One exception family: each message is one line that says what is wrong, where, and what to do."""
+
+
+class DlcError(Exception):
+    """A user's mistake or a bad input; the CLI prints it and exits with 2, the node reports it."""
+
+
+class CloudError(DlcError):
+    """A point cloud that cannot be registered (empty, not (N, 3), no finite points, ...)."""
+
+
+class FileError(DlcError):
+    """A point cloud, transform, reference or recording file that cannot be read or written."""
+
+
+class WeightsError(DlcError):
+    """A weights file that is missing, damaged, foreign or made by a newer version."""
+
+
+class ParameterError(DlcError):
+    """An unknown parameter or a value outside its range."""
+
+
+class TransformUnavailable(DlcError):
+    """A transform between two frames is not known at the asked time."""
