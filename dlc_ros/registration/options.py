@@ -20,7 +20,8 @@ class RegistrationOptions(BaseModel):
     )
     threads: int = setting(1, 'CPU threads of the refinement.', ge=1, le=64)
     use_predictor: bool = setting(
-        True, 'Run the learned predictor; false starts the refinement from init or aligned centroids.'
+        True,
+        'Run the learned predictor; false starts the refinement from init or aligned centroids.',
     )
     voxel_size: float = setting(
         0.0,
@@ -53,6 +54,4 @@ class RegistrationOptions(BaseModel):
         ge=0.0,
         le=1.0,
     )
-    min_points: int = setting(
-        30, 'Clouds with fewer finite points are refused.', ge=10, le=100000
-    )
+    min_points: int = setting(30, 'Clouds with fewer finite points are refused.', ge=10, le=100000)

@@ -11,8 +11,12 @@ class Status(Enum):
 
     ACCEPTED = 'ACCEPTED'  # use it
     REJECTED = 'REJECTED'  # do not use it
-    DEGENERATE = 'DEGENERATE'  # right, but free along some direction (corridor, plane, axis of rotation)
-    AMBIGUOUS = 'AMBIGUOUS'  # another pose explains the clouds as well (discrete symmetry, repeated rooms)
+    DEGENERATE = (
+        'DEGENERATE'  # right, but free along some direction (corridor, plane, axis of rotation)
+    )
+    AMBIGUOUS = (
+        'AMBIGUOUS'  # another pose explains the clouds as well (discrete symmetry, repeated rooms)
+    )
 
 
 @dataclass(frozen=True)
