@@ -1,4 +1,4 @@
-"""One exception family: each message is one line that says what is wrong, where, and what to do."""
+"""One exception family: each message says in one line what is wrong, where, what to do."""
 
 
 class DlcError(Exception):

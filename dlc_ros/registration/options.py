@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 def setting(default, description, unit='', **limits):
-    """Field of an options model: ``limits`` are pydantic's ge, gt, le, lt; ``unit`` is for people."""
+    """Field of an options model: ``limits`` are pydantic's ge, gt, le, lt; ``unit`` for people."""
     return Field(default, description=description, json_schema_extra={'unit': unit}, **limits)
 
 
@@ -25,7 +25,7 @@ class RegistrationOptions(BaseModel):
     )
     voxel_size: float = setting(
         0.0,
-        'Voxel edge for the full-resolution clouds of the refinement; 0 picks it from the reference.',
+        'Voxel edge of the clouds that are refined; 0 picks it from the reference.',
         'm',
         ge=0.0,
         le=100.0,
