@@ -1,0 +1,177 @@
+"""Checking a cloud before anything is computed from it, and reducing it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlc_ros.errors import CloudError
+from dlc_ros.registration.se3 import make_transform
+
+# A spread across the main axis below this share of the spread along it is a line: no rotation
+# about it can be told. Float32 coordinates of a true line leave about 1e-7.
+_LINE = 1e-4
+
+
+def validate_cloud(points, min_points=30, name='cloud'):
+    """
+    Finite points of a cloud as a fresh float64 array; rows with NaN or Inf are dropped.
+
+    A plane passes (its registration may come out DEGENERATE); points on one line or in one place
+    do not, since no rotation follows from them.
+
+    :param points: (N, 3) array-like of numbers [m].
+    :param min_points: fewest finite points.
+    :param name: what the message calls the cloud.
+    :returns: (M, 3) float64, C-contiguous, no NaN or Inf.
+    :raises CloudError: not (N, 3), not real numbers, empty, too few finite points, all on one
+        line or in one place.
+    """
+    try:
+        array = np.asarray(points)
+    except ValueError as error:
+        raise CloudError(f'{name}: not an (N, 3) array of numbers: {error}') from None
+    if array.dtype.kind not in 'fiu':
+        raise CloudError(
+            f'{name}: coordinates must be real numbers, got dtype {array.dtype}; pass an (N, 3)'
+            ' float array'
+        )
+    if array.size == 0:
+        raise CloudError(f'{name}: empty; at least {min_points} points are needed')
+    if array.ndim != 2 or array.shape[1] != 3:
+        hint = '; pass points[:, :3]' if array.ndim == 2 and array.shape[1] > 3 else ''
+        raise CloudError(f'{name}: expected shape (N, 3), got {array.shape}{hint}')
+    array = np.array(array, dtype=np.float64, order='C')
+    finite = np.isfinite(array).all(axis=1)
+    count = int(finite.sum())
+    if count < len(array):
+        array = array[finite]
+    if count < min_points:
+        dropped = f' ({len(finite) - count} of {len(finite)} are NaN or Inf)'
+        raise CloudError(
+            f'{name}: {count} finite points{dropped if count < len(finite) else ""}, at least'
+            f' {min_points} are needed'
+        )
+    _refuse_line(array, name)
+    return array
+
+
+def _refuse_line(points, name):
+    """Raise CloudError if the points lie in one place or on one line."""
+    centered = points - points.mean(axis=0)
+    magnitude = np.abs(points).max()
+    if not np.isfinite(magnitude**2 * len(points)):
+        raise CloudError(f'{name}: coordinates up to {magnitude:.3g} m are out of range')
+    spread = np.sqrt(np.maximum(np.linalg.eigvalsh(centered.T @ centered / len(points)), 0.0))
+    if spread[2] <= 1e-12 * max(magnitude, 1e-300):
+        raise CloudError(f'{name}: all {len(points)} points coincide')
+    if spread[1] < _LINE * spread[2]:
+        raise CloudError(f'{name}: all {len(points)} points lie on one line')
+
+
+def cloud_radius(points):
+    """
+    Root mean square distance of the points from their centroid.
+
+    :param points: (N, 3) [m].
+    :returns: float [m].
+    """
+    return float(np.sqrt(points.var(axis=0).sum()))
+
+
+def unit_mismatch(source_radius, target_radius):
+    """
+    Sentence that names a likely mix of millimetres and metres, or '' when sizes are plausible.
+
+    :param source_radius: :func:`cloud_radius` of the source.
+    :param target_radius: the same of the target.
+    """
+    ratio = source_radius / target_radius
+    if 300.0 < ratio < 3000.0:
+        return (
+            f'source is {ratio:.0f} times as large as the target: it looks like millimetres'
+            ' against metres; multiply the source by 0.001'
+        )
+    if 300.0 < 1.0 / ratio < 3000.0:
+        return (
+            f'target is {1.0 / ratio:.0f} times as large as the source: it looks like'
+            ' millimetres against metres; multiply the target by 0.001'
+        )
+    return ''
+
+
+@dataclass(frozen=True)
+class LocalFrame:
+    """
+    A frame with the axes of the given one and its origin inside the cloud.
+
+    Coordinates far from the origin (UTM: 5e6 m) lose half a metre in float32 and the lever arm
+    makes a Hessian about the far origin useless; in the local frame neither happens.
+
+    :param origin: (3,) float64, position of the local frame in the given one [m].
+    """
+
+    origin: np.ndarray
+
+    @classmethod
+    def of(cls, points):
+        """Local frame at the centroid of (N, 3) points."""
+        return cls(points.mean(axis=0))
+
+    @property
+    def transform(self):
+        """(4, 4) ``T_given_local``."""
+        return make_transform(translation=self.origin)
+
+    def localize(self, points):
+        """(N, 3) given coordinates -> (N, 3) float64 local ones."""
+        return points - self.origin
+
+
+def voxel_downsample(points, voxel_size):
+    """
+    One point, the mean, for each occupied voxel.
+
+    :param points: (N, 3) [m] in a local frame.
+    :param voxel_size: edge [m]; 0 or less returns the points as they are.
+    :returns: (M, 3) float64, M <= N, deterministic.
+    """
+    import small_gicp
+
+    points = np.asarray(points, dtype=np.float64)
+    # small_gicp drops points whose voxel index leaves 21 bits.
+    reach = np.abs(points).max(initial=0.0) / (1 << 20)
+    if voxel_size <= 0.0 or len(points) == 0:
+        return points
+    return small_gicp.voxelgrid_sampling(points, max(voxel_size, 1.01 * reach)).points()[:, :3]
+
+
+def farthest_points(points, count, seed=0):
+    """
+    Indices of points spread over the cloud: each is the farthest from those chosen before.
+
+    :param points: (N, 3) [m].
+    :param count: how many; all of them (shuffled by distance) when there are no more.
+    :param seed: picks the first point.
+    :returns: (min(count, N),) int64, distinct.
+    """
+    points = np.ascontiguousarray(points, dtype=np.float32)
+    count = min(int(count), len(points))
+    chosen = np.empty(count, dtype=np.int64)
+    if count == 0:
+        return chosen
+    x, y, z = np.ascontiguousarray((points - points.mean(axis=0)).T)
+    index = int(np.random.default_rng(seed).integers(len(points)))
+    nearest = np.full(len(points), np.inf, dtype=np.float32)
+    distance, square = np.empty_like(nearest), np.empty_like(nearest)
+    for i in range(count):
+        chosen[i] = index
+        np.subtract(x, x[index], out=distance)
+        np.multiply(distance, distance, out=distance)
+        for axis in (y, z):
+            np.subtract(axis, axis[index], out=square)
+            np.multiply(square, square, out=square)
+            np.add(distance, square, out=distance)
+        np.minimum(nearest, distance, out=nearest)
+        nearest[index] = -1.0  # coincident points stay distinct indices
+        index = int(nearest.argmax())
+    return chosen

@@ -1,0 +1,324 @@
+"""
+Rotations and rigid transforms in numpy, and how their covariances move.
+
+A transform ``T_target_source`` is a (4, 4) float64 matrix that maps source points into the target
+frame. Its uncertainty is the 6-vector ``x y z roll pitch yaw`` of small errors along the target's
+fixed axes, as in ROS (``geometry_msgs/PoseWithCovariance``, REP-103): with ``v`` the first three
+and ``w`` the last three,
+
+    R_true = exp(w) R,    t_true = t + v
+
+so the rotation turns the source about its own origin. Formulas: J. Sola et al., "A micro Lie
+theory for state estimation in robotics", arXiv 1812.01537, for the product group SO(3) x R^3.
+"""
+
+import numpy as np
+
+
+def skew(vector):
+    """
+    Matrix of the cross product: ``skew(a) @ b == cross(a, b)``.
+
+    :param vector: (..., 3) float.
+    :returns: (..., 3, 3) float64.
+    """
+    vector = np.asarray(vector, dtype=np.float64)
+    matrix = np.zeros(vector.shape[:-1] + (3, 3))
+    matrix[..., 0, 1], matrix[..., 0, 2] = -vector[..., 2], vector[..., 1]
+    matrix[..., 1, 0], matrix[..., 1, 2] = vector[..., 2], -vector[..., 0]
+    matrix[..., 2, 0], matrix[..., 2, 1] = -vector[..., 1], vector[..., 0]
+    return matrix
+
+
+def exp_so3(vector):
+    """
+    Rotation matrix of a rotation vector (Rodrigues).
+
+    :param vector: (..., 3) axis times angle [rad].
+    :returns: (..., 3, 3) float64.
+    """
+    vector = np.asarray(vector, dtype=np.float64)
+    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    hat = skew(vector)
+    # np.sinc(x) is sin(pi x) / (pi x), exact at 0; the half angle keeps 1 - cos free of
+    # cancellation.
+    sine = np.sinc(angle / np.pi)
+    versine = 0.5 * np.sinc(0.5 * angle / np.pi) ** 2
+    return np.eye(3) + sine * hat + versine * (hat @ hat)
+
+
+def log_so3(rotation):
+    """
+    Rotation vector of a rotation matrix, stable at 0 and at pi.
+
+    :param rotation: (3, 3) rotation matrix.
+    :returns: (3,) axis times angle [rad], angle in [0, pi].
+    """
+    x, y, z, w = quaternion_from_matrix(rotation)
+    vector = np.array([x, y, z])
+    length = np.linalg.norm(vector)
+    if length < 1e-12:
+        return 2.0 * vector
+    return vector * (2.0 * np.arctan2(length, w) / length)
+
+
+def quaternion_from_matrix(rotation):
+    """
+    Unit quaternion x y z w of a rotation matrix, with w >= 0.
+
+    :param rotation: (3, 3) rotation matrix, or (4, 4) transform of which the rotation is taken.
+    :returns: (4,) float64.
+
+    Starts from the largest component, so it is accurate at every angle (S. Shepperd, "Quaternion
+    from rotation matrix", 1978).
+    """
+    r = np.asarray(rotation, dtype=np.float64)[:3, :3]
+    trace = np.trace(r)
+    candidates = np.append(np.diag(r), trace)
+    i = int(np.argmax(candidates))
+    if i == 3:
+        q = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], 1.0 + trace])
+    else:
+        j, k = (i + 1) % 3, (i + 2) % 3
+        q = np.empty(4)
+        q[i] = 1.0 - trace + 2.0 * r[i, i]
+        q[j] = r[j, i] + r[i, j]
+        q[k] = r[k, i] + r[i, k]
+        q[3] = r[k, j] - r[j, k]
+    q /= np.linalg.norm(q)
+    return -q if q[3] < 0.0 else q
+
+
+def matrix_from_quaternion(quaternion):
+    """
+    Rotation matrix of a quaternion x y z w; it is normalised first.
+
+    :param quaternion: (4,) float, not zero.
+    :returns: (3, 3) float64.
+    :raises ValueError: if the quaternion is zero or not finite.
+    """
+    q = np.asarray(quaternion, dtype=np.float64)
+    length = np.linalg.norm(q)
+    if not np.isfinite(length) or length < 1e-12:
+        raise ValueError(f'not a rotation quaternion: {q.tolist()}')
+    q = q / length
+    hat = skew(q[:3])
+    return np.eye(3) + 2.0 * q[3] * hat + 2.0 * (hat @ hat)
+
+
+def matrix_from_rpy(rpy):
+    """
+    Rotation of fixed-axis roll, pitch, yaw: ``Rz(yaw) Ry(pitch) Rx(roll)`` (REP-103).
+
+    :param rpy: (3,) [rad].
+    :returns: (3, 3) float64.
+    """
+    (sr, sp, sy), (cr, cp, cy) = np.sin(rpy), np.cos(rpy)
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
+
+
+def rpy_from_matrix(rotation):
+    """
+    Fixed-axis roll, pitch, yaw of a rotation; at pitch = +-90 deg roll is set to 0.
+
+    :param rotation: (3, 3) rotation matrix, or (4, 4) transform of which the rotation is taken.
+    :returns: (3,) [rad], pitch in [-pi/2, pi/2].
+    """
+    r = np.asarray(rotation, dtype=np.float64)[:3, :3]
+    cosine = np.hypot(r[0, 0], r[1, 0])
+    pitch = np.arctan2(-r[2, 0], cosine)
+    if cosine < 1e-9:
+        return np.array([0.0, pitch, np.arctan2(-r[0, 1], r[1, 1])])
+    return np.array([np.arctan2(r[2, 1], r[2, 2]), pitch, np.arctan2(r[1, 0], r[0, 0])])
+
+
+def make_transform(rotation=None, translation=None):
+    """
+    Transform of a rotation and a translation; either may be left out.
+
+    :param rotation: (3, 3) rotation matrix.
+    :param translation: (3,) [m].
+    :returns: (4, 4) float64.
+    """
+    transform = np.eye(4)
+    if rotation is not None:
+        transform[:3, :3] = rotation
+    if translation is not None:
+        transform[:3, 3] = translation
+    return transform
+
+
+def compose(*transforms):
+    """
+    Product of transforms: ``compose(T_a_b, T_b_c) == T_a_c``.
+
+    :param transforms: (4, 4) each; none gives the identity.
+    :returns: (4, 4) float64.
+    """
+    product = np.eye(4)
+    for transform in transforms:
+        product = product @ transform
+    return product
+
+
+def inverse(transform):
+    """
+    Inverse of a rigid transform, without a matrix inversion.
+
+    :param transform: (4, 4) ``T_a_b``.
+    :returns: (4, 4) ``T_b_a``.
+    """
+    transform = np.asarray(transform, dtype=np.float64)
+    transposed = transform[:3, :3].T
+    return make_transform(transposed, -transposed @ transform[:3, 3])
+
+
+def transform_points(transform, points):
+    """
+    Points moved by a transform.
+
+    :param transform: (4, 4) ``T_target_source``.
+    :param points: (N, 3) in the source frame.
+    :returns: (N, 3) in the target frame, dtype of the computation.
+    """
+    return points @ transform[:3, :3].T + transform[:3, 3]
+
+
+def is_rigid(transform, tolerance=1e-3):
+    """
+    Whether a matrix is a rigid transform: finite, (4, 4), orthonormal, no mirror.
+
+    :param transform: anything.
+    :param tolerance: largest deviation of ``R R^T`` from the identity and of the last row; wide
+        enough for matrices that people type with four digits.
+    """
+    try:
+        transform = np.asarray(transform, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    if transform.shape != (4, 4) or not np.isfinite(transform).all():
+        return False
+    rotation = transform[:3, :3]
+    return bool(
+        np.abs(transform[3] - [0.0, 0.0, 0.0, 1.0]).max() < tolerance
+        and np.abs(rotation @ rotation.T - np.eye(3)).max() < tolerance
+        and np.linalg.det(rotation) > 0.0
+    )
+
+
+def nearest_rigid(transform):
+    """
+    The rigid transform whose rotation is nearest (Frobenius norm) to a nearly rigid matrix.
+
+    :param transform: (4, 4) for which :func:`is_rigid` holds.
+    :returns: (4, 4) float64, orthonormal to rounding.
+    """
+    transform = np.asarray(transform, dtype=np.float64)
+    u, _, vt = np.linalg.svd(transform[:3, :3])
+    return make_transform(u @ vt, transform[:3, 3])
+
+
+def rotation_angle_deg(rotation, other=None):
+    """
+    Angle of a rotation, or between two, in degrees, accurate down to rounding.
+
+    :param rotation: (3, 3) rotation matrix or (4, 4) transform.
+    :param other: the same; default the identity.
+    :returns: float in [0, 180].
+    """
+    r = np.asarray(rotation, dtype=np.float64)[:3, :3]
+    if other is not None:
+        r = np.asarray(other, dtype=np.float64)[:3, :3].T @ r
+    return float(np.degrees(np.linalg.norm(log_so3(r))))
+
+
+def covariance_of_inverse(transform, covariance):
+    """
+    Covariance of ``inverse(transform)``.
+
+    :param transform: (4, 4) ``T_a_b``.
+    :param covariance: (6, 6) of ``T_a_b``, along the axes of ``a``.
+    :returns: (6, 6) of ``T_b_a``, along the axes of ``b``.
+
+    From ``R^T exp(-w) = exp(-R^T w) R^T``: the rotation error turns into the other frame, and it
+    swings the translation by the lever ``t``.
+    """
+    rotation, translation = np.asarray(transform)[:3, :3], np.asarray(transform)[:3, 3]
+    jacobian = np.zeros((6, 6))
+    jacobian[:3, :3] = jacobian[3:, 3:] = -rotation.T
+    jacobian[:3, 3:] = -rotation.T @ skew(translation)
+    return symmetric(jacobian @ covariance @ jacobian.T)
+
+
+def compose_jacobians(transform_ab, transform_bc):
+    """
+    How small errors of two transforms move the error of their product.
+
+    :param transform_ab: (4, 4) ``T_a_b``.
+    :param transform_bc: (4, 4) ``T_b_c``.
+    :returns: two (6, 6): d error(T_a_c) / d error(T_a_b) and / d error(T_b_c).
+    """
+    rotation = np.asarray(transform_ab)[:3, :3]
+    lever = np.eye(6)
+    lever[:3, 3:] = -skew(rotation @ np.asarray(transform_bc)[:3, 3])
+    turn = np.zeros((6, 6))
+    turn[:3, :3] = turn[3:, 3:] = rotation
+    return lever, turn
+
+
+def covariance_of_compose(transform_ab, covariance_ab, transform_bc, covariance_bc=None):
+    """
+    Covariance of ``compose(T_a_b, T_b_c)`` for independent errors; None stands for none.
+
+    Moves a covariance through a change of frame: ``covariance_of_compose(T_new_old, None, T, C)``
+    re-expresses it in another target frame, ``covariance_of_compose(T, C, T_old_new)`` makes it
+    that of another source frame (with the lever arm).
+
+    :param transform_ab: (4, 4) ``T_a_b``.
+    :param covariance_ab: (6, 6) along the axes of ``a``, or None.
+    :param transform_bc: (4, 4) ``T_b_c``.
+    :param covariance_bc: (6, 6) along the axes of ``b``, or None.
+    :returns: (6, 6) of ``T_a_c``, along the axes of ``a``.
+    """
+    lever, turn = compose_jacobians(transform_ab, transform_bc)
+    total = np.zeros((6, 6))
+    if covariance_ab is not None:
+        total += lever @ covariance_ab @ lever.T
+    if covariance_bc is not None:
+        total += turn @ covariance_bc @ turn.T
+    return symmetric(total)
+
+
+def covariance_from_hessian(hessian, residual_variance, limits, correlation=1.0):
+    """
+    Covariance of a least-squares pose from the Gauss-Newton Hessian of its residuals.
+
+    ``H = sum J^T J`` over unit-weight residuals [m] is only the *shape* of the information. It
+    becomes information by the residual's variance, and by ``correlation``: neighbouring points
+    share the error of one surface patch, so N residuals hold only N / correlation independent
+    ones. A broad prior with standard deviations ``limits`` is added, so that a direction in which
+    H is zero comes out as wide as what is possible at all, and the result is never singular.
+
+    :param hessian: (6, 6) in the order and axes of the covariance.
+    :param residual_variance: variance of one residual [m^2], > 0.
+    :param limits: (6,) largest standard deviations [m, m, m, rad, rad, rad], > 0.
+    :param correlation: number of points that share one independent error, >= 1.
+    :returns: (6, 6) symmetric positive definite.
+    """
+    limits = np.asarray(limits, dtype=np.float64)
+    information = np.asarray(hessian) / (residual_variance * correlation)
+    # Inverted in units of the limits: metres and radians then compare, and the sum is at least
+    # the identity.
+    scaled = symmetric(information) * np.outer(limits, limits) + np.eye(6)
+    return symmetric(np.linalg.inv(scaled)) * np.outer(limits, limits)
+
+
+def symmetric(matrix):
+    """Half the sum of a square matrix and its transpose: rounding must not tilt a covariance."""
+    return 0.5 * (matrix + matrix.T)
