@@ -1,0 +1,1 @@
+"""What a robot needs around a registration: states, frames, parameters, diagnostics."""
