@@ -68,7 +68,7 @@ setup(
     package_dir={'dlc_training': 'training'},
     package_data={
         PACKAGE: ['weights/*.safetensors', 'weights/*.json'],
-        'dlc_training': ['config/*.yaml'],
+        'dlc_training': ['configs/*.yaml'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
