@@ -124,7 +124,7 @@ class Segmentation(_Group):
         0.3,
         'A plane is removed only when it holds at least this share of the points.',
         '',
-        ge=0.05,
+        ge=0.2,
         le=1.0,
     )
 
@@ -172,7 +172,8 @@ class PriorGrowth(_Group):
     )
     max_rotation: float = setting(
         1.0,
-        'A prior whose angle is less certain than this is not used: the search is global.',
+        'A prior that is less certain than this about every axis is not used: the search is '
+        'global.',
         'rad',
         ge=0.01,
         le=3.15,
@@ -244,6 +245,12 @@ class Parameters(_Group):
                 'publish_map_to_base needs frames.odom empty: with odometry the transform is '
                 'map -> odom (REP-105)'
             )
+        return self
+
+    @model_validator(mode='after')
+    def _distinct_frames(self):
+        if self.frames.parent in self.objects.names:
+            raise ValueError(f'frames.parent {self.frames.parent!r} is also in objects.names')
         return self
 
 
@@ -329,6 +336,16 @@ def from_flat(values):
         return Parameters.model_validate(nested)
     except ValidationError as error:
         raise ParameterError(_first_problem(error, infos)) from None
+
+
+def read_only_changes(old, new):
+    """Names of the read-only parameters in which two :class:`Parameters` differ."""
+    before, after = to_flat(old), to_flat(new)
+    return [
+        info.name
+        for info in describe()
+        if info.read_only and before[info.name] != after[info.name]
+    ]
 
 
 def load_yaml(path, overrides=None, node_name='localizer'):

@@ -1,0 +1,168 @@
+"""The life of one reference: WAITING -> SEARCHING -> TRACKING -> LOST -> SEARCHING."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+from dlc_ros.localization.decision import Prior
+from dlc_ros.localization.output import StateChange
+from dlc_ros.registration.se3 import compose, covariance_of_compose, inverse
+
+
+class State(Enum):
+    """What is known about a reference."""
+
+    WAITING = 'WAITING'  # nothing can be registered: no reference, no cloud, no sensor transform
+    SEARCHING = 'SEARCHING'  # no accepted pose: clouds are registered globally
+    TRACKING = 'TRACKING'  # the last pose, moved to the cloud's stamp, is the prior of the next
+    LOST = 'LOST'  # too many clouds in a row without an accepted pose; it is given up
+
+
+@dataclass(frozen=True)
+class KnownPose:
+    """
+    A pose to start from.
+
+    :param transform: (4, 4) ``T_reference_source``.
+    :param covariance: (6, 6) of it, along the reference's axes.
+    :param stamp_ns: when it held.
+    :param source_frame: frame of the source.
+    :param fixed_from_source: (4, 4) where the source was in the fixed frame then, or None.
+    :param accepted: whether it was registered; False for one that an operator gave.
+    """
+
+    transform: np.ndarray
+    covariance: np.ndarray
+    stamp_ns: int
+    source_frame: str
+    fixed_from_source: np.ndarray = None
+    accepted: bool = True
+
+
+class Tracker:
+    """
+    State of one reference; holds no lock and calls nobody.
+
+    :param name: the map's frame or the object's name.
+    :param reference: :class:`~dlc_ros.localization.references.Reference`, or None.
+    """
+
+    def __init__(self, name, reference=None):
+        self.name = name
+        self.reference = reference
+        self.state = State.WAITING
+        self.reason = 'no cloud yet' if reference else 'no reference'
+        self.pose = None  # KnownPose or None
+        self.failures = 0  # clouds in a row without an accepted pose
+        self.search_seconds = 0.0  # what the last global search took; 0 before the first
+        # Counts resets: an answer that was computed for an older epoch is void.
+        self.epoch = 0
+        self._changes = []
+
+    def take_changes(self):
+        """State changes since the last call, as a tuple."""
+        changes, self._changes = tuple(self._changes), []
+        return changes
+
+    def begin(self, scene, growth):
+        """
+        Start on a cloud: settle the state and give the prior.
+
+        :param scene: :class:`~dlc_ros.localization.modes.Scene`.
+        :param growth: :class:`~dlc_ros.localization.parameters.PriorGrowth`.
+        :returns: :class:`Prior`, or None for a global search.
+        """
+        prior = None
+        if self.pose is not None:
+            prior = predict(self.pose, scene, growth)
+            if prior is None:
+                self._give_up('the last pose says too little about where the sensor is now')
+        if prior is not None and self.pose.accepted:
+            self._enter(State.TRACKING, 'the last accepted pose is still good')
+        else:
+            self._enter(State.SEARCHING, 'no accepted pose')
+        return prior
+
+    def accept(self, pose, reason):
+        """Take an accepted :class:`KnownPose`."""
+        self.pose = pose
+        self.failures = 0
+        self._enter(State.TRACKING, reason)
+
+    def fail(self, reason, lost_after):
+        """Note a cloud without an accepted pose; after ``lost_after`` in a row, give up."""
+        self.failures += 1
+        if self.failures >= lost_after and self.pose is not None:
+            self._give_up(f'{self.failures} clouds in a row without an accepted pose: {reason}')
+
+    def block(self, reason, lost_after):
+        """Note a cloud that could not be used for want of a transform; the pose is kept."""
+        self.failures += 1
+        if self.state is not State.TRACKING or self.failures >= lost_after:
+            self._enter(State.WAITING, reason)
+
+    def start_from(self, pose, reason):
+        """Take a pose that an operator gave; answers under way become void."""
+        self.reset(reason)
+        self.pose = pose
+
+    def reset(self, reason):
+        """Forget the pose and search; keeps the reference. Answers under way become void."""
+        self.epoch += 1
+        self.pose = None
+        self.failures = 0
+        if self.state is not State.WAITING:
+            self._enter(State.SEARCHING, reason)
+
+    def replace(self, reference, reason):
+        """Take another reference and forget everything about the old one."""
+        self.reference = reference
+        self.search_seconds = 0.0
+        self.reset(reason)
+        self._enter(State.WAITING, 'no cloud yet')
+
+    def _give_up(self, reason):
+        accepted = self.pose.accepted
+        self.pose = None
+        self.failures = 0
+        self._enter(State.LOST if accepted else State.SEARCHING, reason)
+
+    def _enter(self, state, reason):
+        if state is not self.state:
+            self._changes.append(StateChange(self.name, self.state.value, state.value, reason))
+            self.state = state
+        self.reason = reason
+
+
+def predict(pose, scene, growth):
+    """
+    Where the last pose says the source is now.
+
+    With a fixed frame the pose is moved by the source's motion in it and becomes less certain by
+    the drift; without one it stays and becomes less certain by the motion that is allowed for.
+
+    :param pose: :class:`KnownPose`.
+    :param scene: the cloud's :class:`~dlc_ros.localization.modes.Scene`.
+    :param growth: :class:`~dlc_ros.localization.parameters.PriorGrowth`.
+    :returns: :class:`Prior`, or None if it says too little: another sensor without a known
+        motion, or no angle that is certain enough.
+    """
+    seconds = max(0.0, (scene.stamp_ns - pose.stamp_ns) * 1e-9)
+    if scene.fixed_from_source is not None and pose.fixed_from_source is not None:
+        motion = compose(inverse(pose.fixed_from_source), scene.fixed_from_source)
+        linear, angular = growth.linear_drift, growth.angular_drift
+    elif scene.source_frame == pose.source_frame:
+        motion = np.eye(4)
+        linear, angular = growth.linear_speed, growth.angular_speed
+    else:
+        return None
+    deviations = np.repeat([linear * seconds, angular * seconds], 3)
+    covariance = covariance_of_compose(
+        pose.transform, pose.covariance, motion, np.diag(deviations**2)
+    )
+    covariance += np.diag(np.repeat([growth.min_translation, growth.min_rotation], 3) ** 2)
+    # The best known axis counts: about its axis of symmetry an object's angle is never known.
+    if np.sqrt(np.linalg.eigvalsh(covariance[3:, 3:])[0]) > growth.max_rotation:
+        return None
+    return Prior(compose(pose.transform, motion), covariance)
