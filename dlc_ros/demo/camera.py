@@ -1,0 +1,176 @@
+"""
+First process of the demo: the simulated camera on the wire.
+
+It publishes what a driver would (``/camera/points``), and for the checker alone what no camera
+knows: where the part really is (``/demo/truth``) and what each cloud shows (``/demo/view``).
+"""
+
+import argparse
+import json
+import sys
+import time
+
+import numpy as np
+
+from dlc_ros.demo.depth_camera import DepthCamera, SensorNoise
+from dlc_ros.demo.scenario import CAMERA_FRAME, Scenario, View
+from dlc_ros.demo.scene import build_scene
+from dlc_ros.errors import DlcError
+from dlc_ros.node.dds import qos
+from dlc_ros.node.dds.participant import Participant
+from dlc_ros.node.pointcloud2 import pack_points
+from dlc_ros.registration.se3 import quaternion_from_matrix
+
+POINTS_TOPIC = '/camera/points'
+TRUTH_TOPIC = '/demo/truth'
+VIEW_TOPIC = '/demo/view'
+TRUTH_FRAME = 'part_truth'
+# The node and the checker.
+SUBSCRIBERS = 2
+
+
+class SimulatedCamera:
+    """
+    Clouds of a scenario.
+
+    :param scenario: :class:`Scenario`.
+    """
+
+    def __init__(self, scenario):
+        self.scenario = scenario
+        self._camera = DepthCamera(build_scene(), noise=SensorNoise())
+        self._rng = np.random.default_rng(scenario.seed)
+
+    def capture(self, t):
+        """
+        The cloud taken ``t`` seconds after the start.
+
+        :returns: (H, W, 3) float32 in the optical frame [m], NaN where nothing returned; (0, 0, 3)
+            for a message without points.
+        """
+        view = self.scenario.view(t)
+        if view is View.EMPTY:
+            return np.zeros((0, 0, 3), dtype=np.float32)
+        if view is View.COVER:
+            return self._cover(t)
+        cloud = self._camera.capture(self.scenario.camera_pose(t), self._rng)
+        return np.full_like(cloud, np.nan) if view is View.NAN else cloud
+
+    def _cover(self, t):
+        """A cloth over the lens: a wavy surface, a hand's breadth away, that moves a little."""
+        rays = self._camera.intrinsics.directions()
+        x, y = rays[..., 0], rays[..., 1]
+        waves = np.sin(17.0 * x + 2.0 * t) * np.cos(13.0 * y - t) + 0.6 * np.sin(29.0 * (x + y))
+        depth = 0.19 + 0.015 * waves + 0.05 * x
+        depth = depth + 1e-3 * self._rng.standard_normal(depth.shape)
+        return (rays * depth[..., None]).astype(np.float32)
+
+
+def main(arguments=None):
+    """Publish one run of the scenario; ends by itself."""
+    parser = argparse.ArgumentParser(prog='python -m dlc_ros.demo.camera', description=__doc__)
+    add_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        scenario = Scenario(duration=options.duration, rate=options.rate, seed=options.seed)
+        with Participant('demo_camera', domain_id=options.domain, interface='lo') as participant:
+            publish(participant, scenario)
+    except DlcError as error:
+        print(f'demo camera: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def add_arguments(parser):
+    """What both the camera and the whole demo are asked on the command line."""
+    defaults = Scenario()
+    parser.add_argument(
+        '--duration', type=float, default=defaults.duration, help='of the run [s] (%(default)g)'
+    )
+    parser.add_argument(
+        '--rate', type=float, default=defaults.rate, help='of the clouds [Hz] (%(default)g)'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=defaults.seed, help='of noise and path (%(default)s)'
+    )
+    parser.add_argument(
+        '--domain', type=int, default=None, help='DDS domain (ROS_DOMAIN_ID, else 0)'
+    )
+
+
+def publish(participant, scenario, patience=30.0):
+    """
+    Publish a scenario in real time.
+
+    :param participant: dlc_ros.node.dds Participant.
+    :param scenario: :class:`Scenario`.
+    :param patience: how long to wait for the node and the checker [s].
+    :raises DlcError: nobody subscribes within that time.
+    """
+    camera = SimulatedCamera(scenario)
+    # A sensor is best effort; its queue holds the newest alone.
+    points = participant.publisher(
+        POINTS_TOPIC, 'sensor_msgs/msg/PointCloud2', qos.SENSOR_DATA.with_depth(1)
+    )
+    truth = participant.publisher(TRUTH_TOPIC, 'tf2_msgs/msg/TFMessage', qos.TF)
+    view = participant.publisher(VIEW_TOPIC, 'std_msgs/msg/String', qos.TF)
+    for publisher, count in ((points, SUBSCRIBERS), (truth, 1), (view, 1)):
+        if not publisher.wait_for_subscribers(count, timeout=patience):
+            raise DlcError(
+                f'{publisher.topic} has {publisher.subscriber_count} of {count} subscribers after '
+                f'{patience:g} s: the node or the checker is not running on this DDS domain'
+            )
+    # A moment from now, so that the first cloud is on time too.
+    start_ns = time.time_ns() + 500_000_000
+    for index in range(scenario.frames):
+        t = index / scenario.rate
+        stamp_ns = start_ns + int(1e9 * t)
+        # Rendered ahead and sent at its stamp, as if a sensor had taken no time: the latency that
+        # the checker measures is the wire's and the node's.
+        message = cloud_message(participant, stamp_ns, camera.capture(t))
+        time.sleep(max(0.0, 1e-9 * (stamp_ns - time.time_ns())))
+        points.write(message)
+        truth.write(truth_message(participant, stamp_ns, scenario.truth(t)))
+        view.write(
+            participant.message(
+                'std_msgs/msg/String',
+                {'data': json.dumps({'stamp_ns': stamp_ns, 'view': scenario.view(t).value})},
+            )
+        )
+    truth.wait_until_received()
+    view.wait_until_received()
+
+
+def cloud_message(participant, stamp_ns, cloud):
+    """``sensor_msgs/PointCloud2`` of an organised (H, W, 3) cloud in the optical frame."""
+    height, width = cloud.shape[:2]
+    values = pack_points(cloud.reshape(-1, 3))._asdict()
+    values.update(
+        header=header(stamp_ns, CAMERA_FRAME), height=height, width=width, row_step=12 * width
+    )
+    values['fields'] = [field._asdict() for field in values['fields']]
+    return participant.message('sensor_msgs/msg/PointCloud2', values)
+
+
+def truth_message(participant, stamp_ns, T_camera_part):
+    """``tf2_msgs/TFMessage`` with the part's true pose."""
+    x, y, z, w = (float(value) for value in quaternion_from_matrix(T_camera_part))
+    translation = dict(zip('xyz', (float(value) for value in T_camera_part[:3, 3]), strict=True))
+    transform = {
+        'header': header(stamp_ns, CAMERA_FRAME),
+        'child_frame_id': TRUTH_FRAME,
+        'transform': {'translation': translation, 'rotation': {'x': x, 'y': y, 'z': z, 'w': w}},
+    }
+    return participant.message('tf2_msgs/msg/TFMessage', {'transforms': [transform]})
+
+
+def header(stamp_ns, frame_id):
+    """Values of a ``std_msgs/Header``."""
+    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+    return {'stamp': {'sec': seconds, 'nanosec': nanoseconds}, 'frame_id': frame_id}
+
+
+if __name__ == '__main__':
+    sys.exit(main())
