@@ -16,6 +16,8 @@ from dlc_ros.demo.depth_camera import NO_NOISE, DepthCamera, Intrinsics  # noqa:
 from dlc_ros.demo.part import build_part  # noqa: E402
 from dlc_ros.demo.scenario import Scenario, View  # noqa: E402
 from dlc_ros.demo.scene import build_scene  # noqa: E402
+from dlc_ros.localization.parameters import Parameters  # noqa: E402
+from dlc_ros.localization.segmentation import segment  # noqa: E402
 
 
 @given(seed=st.integers(0, 1000), duration=st.floats(10, 200))
@@ -84,6 +86,24 @@ def test_clouds_show_what_the_scenario_says():
     cover = clouds[View.COVER][..., 2]
     assert np.isfinite(cover).all()
     assert cover.max() < 0.3 < np.nanmin(clouds[View.PART][..., 2])
+
+
+def test_cutting_the_table_away_leaves_the_part():
+    """The plate's top, with things beside it, must not be taken for another table."""
+    scenario = Scenario(seed=1)
+    camera = SimulatedCamera(scenario)
+    diameter = 0.26
+    for t in np.arange(0.0, 60.0, 3.1):
+        if scenario.view(t) is not View.PART:
+            continue
+        cloud = camera.capture(t).reshape(-1, 3).astype(np.float64)
+        points = cloud[np.isfinite(cloud[:, 2])]
+        on_part = transform_points(inverse(scenario.truth(t)), points)
+        of_part = (np.abs(on_part[:, :2]) < [0.1, 0.07]).all(axis=1) & (on_part[:, 2] > 0.009)
+        kept = segment(points, diameter, Parameters().segmentation)
+        on_table = transform_points(scenario.camera_pose(t), kept)[:, 2] < 0.003
+        assert len(kept) > 0.9 * of_part.sum()
+        assert on_table.mean() < 0.05
 
 
 def test_same_seed_gives_the_same_clouds():

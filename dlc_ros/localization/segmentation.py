@@ -7,8 +7,9 @@ Two cuts, both told from the cloud alone:
 1. range: what is nearer than ``min_range`` or farther than ``max_range`` from the sensor;
 2. supporting planes: the plane with the most points goes, with everything behind it (the floor
    below the table's edge, the wall's other side), if it holds a large share of the points *and*
-   is larger than the largest reference. A flat face of the object itself is never larger than
-   the object. What is left may show another such plane (a wall), so this repeats.
+   is wider than the largest reference in every direction. A flat face of the object itself is
+   never wider than the object, and a thing that happens to lie in its plane beside it stretches
+   it in one direction only. What is left may show another such plane (a wall), so this repeats.
 
 What is not cut is other things on the table: the registration has to cope with those.
 """
@@ -45,7 +46,7 @@ def segment(points, diameter, settings):
             break
         height = points @ plane[:3] + plane[3]
         on_plane = np.abs(height) <= distance
-        if _extent(points[on_plane]) <= diameter:
+        if _width(points[on_plane]) <= diameter:
             break
         points = points[height > distance]
     return points
@@ -107,9 +108,10 @@ def dominant_plane(points, distance, share, seed=0):
     return sign * np.append(normal, offset)
 
 
-def _extent(points):
-    """Diameter of the points about their median, without the outermost 2 %."""
-    if len(points) == 0:
+def _width(points):
+    """Shorter side of the flat box, along the points' own axes, that holds most of them."""
+    if len(points) < 3:
         return 0.0
-    distances = np.linalg.norm(points - np.median(points, axis=0), axis=1)
-    return 2.0 * float(np.quantile(distances, 0.98))
+    axis = np.linalg.eigh(np.cov(points.T))[1][:, 1]
+    low, high = np.quantile(points @ axis, (0.05, 0.95))
+    return float(high - low) / 0.9
