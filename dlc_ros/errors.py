@@ -23,3 +23,7 @@ class ParameterError(DlcError):
 
 class TransformUnavailable(DlcError):
     """A transform between two frames is not known at the asked time."""
+
+
+class TransformRefused(DlcError):
+    """A transform that would break the tree of frames: a loop, a second parent, not rigid."""
