@@ -22,6 +22,10 @@ class QosProfile:
     reliable: bool | None = True
     transient_local: bool = False
 
+    def with_depth(self, depth):
+        """The same profile with another depth."""
+        return replace(self, depth=depth)
+
     def variants(self):
         """The profiles with a definite reliability that make up this one."""
         if self.reliable is not None:
