@@ -1,0 +1,168 @@
+"""The learned pose predictor: descriptors once per cloud, starts, descent, ranking."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from dlc_ros.registration.energy import BETAS
+from dlc_ros.registration.hypotheses import (
+    agreeing_starts,
+    centred_starts,
+    distinct,
+    prior_starts,
+    rotation_cover,
+)
+from dlc_ros.registration.patches import extract_patches, network_scale
+from dlc_ros.registration.weights import load_weights
+
+# Hypotheses are ranked where a wrong pose is told from a right one best: sharp enough to see
+# misfit, wide enough to forgive what the refinement will mend.
+RANKING_BETA = BETAS[2]
+_FEATURE_STARTS = 16
+_DESCENDING = 8
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Where the source is believed to be: (4, 4) and (6, 6), metres and radians."""
+
+    transform: np.ndarray
+    covariance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A pose (4, 4) of the source and its energy at the ranking beta; lower is better."""
+
+    transform: np.ndarray
+    energy: float
+
+
+@dataclass(frozen=True)
+class Described:
+    """A cloud as the network keeps it: encoded tensors, origin and scale of their units."""
+
+    encoded: dict
+    centre: np.ndarray
+    scale: float
+
+
+class Predictor:
+    """
+    Runs one network on one device.
+
+    :param loaded: :class:`dlc_ros.registration.weights.LoadedWeights`, moved to ``device``.
+    """
+
+    def __init__(self, loaded, device='cpu'):
+        self.loaded, self.device = loaded, torch.device(device)
+
+    @classmethod
+    def load(cls, path=None, device='cpu'):
+        """Read a weights file (None: the shipped one); see :func:`load_weights` for errors."""
+        return cls(load_weights(path, device), device)
+
+    @torch.inference_mode()
+    def describe(self, points, scale=None):
+        """
+        Encode a cloud.
+
+        :param points: (N, 3) metres, local frame.
+        :param scale: metres per network unit; None for a reference, that sets its own.
+        """
+        options = self.loaded.net.options
+        scale = scale or network_scale(points)
+        patches = extract_patches(points, scale, options.keypoints, options.neighbours)
+        tensors = {
+            name: torch.from_numpy(getattr(patches, name)[None]).to(self.device)
+            for name in ('points', 'normals', 'sides', 'near', 'wide')
+        }
+        return Described(self.loaded.net.encode(tensors), patches.centre, patches.scale)
+
+    @torch.inference_mode()
+    def landscape(self, source, target):
+        """Let two described clouds see each other; returns their :class:`Landscape`."""
+        return Landscape(self.loaded.net.match(source.encoded, target.encoded), source, target)
+
+
+class Landscape:
+    """The energy over poses of one source in one target, poses in metres at the border."""
+
+    def __init__(self, energy, source, target):
+        self._energy, self._source, self._target = energy, source, target
+
+    @torch.inference_mode()
+    def propose(self, prior=None, keep=4, cover='cube'):
+        """
+        Descend from many starts and keep the best distinct ends.
+
+        Starts are sets of agreeing correspondences, and a cover of all rotations without, poses
+        inside the covariance with a prior. All take the coarse betas; what is worse than the
+        best is dropped before the sharp ones.
+
+        :param prior: :class:`Prior` or None.
+        :param keep: number of hypotheses at most.
+        :param cover: of the rotations, without a prior; see :func:`rotation_cover`.
+        :return: list of :class:`Hypothesis`, best first.
+        """
+        energy = self._energy
+        rotation, translation = agreeing_starts(energy, _FEATURE_STARTS)
+        if prior is None:
+            rotations = rotation_cover(cover).to(rotation.device)
+            more = centred_starts(rotations, energy.source[0], energy.target[0])
+            more = self._descend(*more, (BETAS[0], BETAS[1]))
+        else:
+            transform = self._to_network(prior.transform[None])[0]
+            radius = 1.0
+            more = prior_starts(transform, prior.covariance, radius)
+            more = tuple(m.to(rotation.device) for m in more)
+            more = self._descend(*more, (BETAS[1], BETAS[1]))
+        rotation, translation = torch.cat([rotation, more[0]]), torch.cat([translation, more[1]])
+        for betas, left in (((BETAS[1], BETAS[2]), _DESCENDING), ((BETAS[2], BETAS[3]), keep)):
+            # The first value is only used to prune: rank, keep the best distinct, then descend.
+            best = distinct(
+                rotation, translation, self._value(rotation, translation, betas[0]), left
+            )
+            rotation, translation = self._descend(rotation[best], translation[best], betas)
+        values = self._value(rotation, translation, RANKING_BETA)
+        order = distinct(rotation, translation, values, keep)
+        transforms = self._to_metres(rotation[order], translation[order])
+        return [Hypothesis(t, float(values[i])) for t, i in zip(transforms, order, strict=True)]
+
+    @torch.inference_mode()
+    def energies(self, transforms, beta=RANKING_BETA):
+        """Energies (P,) of poses (P, 4, 4) in metres; lower is better."""
+        poses = torch.from_numpy(self._to_network(np.asarray(transforms, float)))
+        poses = poses.float().to(self._energy.source.device)
+        return self._value(poses[:, :3, :3], poses[:, :3, 3], beta).cpu().numpy()
+
+    def _descend(self, rotation, translation, betas):
+        rotation, translation = rotation[None], translation[None]
+        for beta in betas:
+            rotation, translation = self._energy.step(rotation, translation, beta)
+        return rotation[0], translation[0]
+
+    def _value(self, rotation, translation, beta):
+        return self._energy.value(rotation[None], translation[None], beta)[0]
+
+    def _to_network(self, transforms):
+        """Poses (P, 4, 4) between the clouds' frames -> between the networks' frames."""
+        out = transforms.copy()
+        moved = transforms[:, :3, :3] @ self._source.centre + transforms[:, :3, 3]
+        out[:, :3, 3] = (moved - self._target.centre) / self._target.scale
+        return out
+
+    def _to_metres(self, rotation, translation):
+        out = np.tile(np.eye(4), (len(rotation), 1, 1))
+        rotation = _orthonormal(rotation.cpu().double().numpy())
+        out[:, :3, :3] = rotation
+        shift = translation.cpu().double().numpy() * self._target.scale + self._target.centre
+        out[:, :3, 3] = shift - rotation @ self._source.centre
+        return out
+
+
+def _orthonormal(rotation):
+    """Nearest rotations: single precision leaves (P, 3, 3) orthonormal to 1e-6 only."""
+    u, _, vh = np.linalg.svd(rotation)
+    return u @ vh

@@ -1,0 +1,123 @@
+"""Weights files: safetensors with the model card inside; a bad file is one clear error."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlc_ros.errors import WeightsError
+
+# Raised when a file's content changes meaning; a reader refuses files with a higher number.
+FORMAT = 1
+_KEY = 'dlc_ros_model_card'
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """
+    A network ready to run and where it came from.
+
+    :param net: :class:`dlc_ros.registration.descriptor.DescriptorNet` in evaluation mode.
+    :param card: model card: architecture, training configuration, scores, measured basin.
+    :param path: file.
+    :param sha256: of the file's bytes, hex.
+    """
+
+    net: object
+    card: dict
+    path: Path
+    sha256: str
+
+
+def default_weights_path():
+    """Return the path of the weights that ship with the package."""
+    return Path(__file__).resolve().parent.parent / 'weights' / 'default.safetensors'
+
+
+def save_weights(path, net, card):
+    """
+    Write a network and its model card; the file appears whole or not at all.
+
+    :param path: file to write (``.safetensors``).
+    :param net: :class:`dlc_ros.registration.descriptor.DescriptorNet`.
+    :param card: JSON-able dict about how the weights were made; the architecture is added.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    card = {**card, 'format': FORMAT, 'architecture': net.description()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    partial = path.with_name(path.name + '.partial')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, str(partial), metadata={_KEY: json.dumps(card)})
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(f'cannot write weights {path}: {error.strerror}') from None
+
+
+def load_weights(path=None, device='cpu'):
+    """
+    Read a weights file.
+
+    :param path: file; None for the weights that ship with the package.
+    :param device: torch device of the network.
+    :return: :class:`LoadedWeights`.
+    :raises WeightsError: when the file is missing, damaged, foreign or of a newer version.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from dlc_ros.registration.descriptor import DescriptorNet
+
+    path = Path(path) if path else default_weights_path()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f'cannot read weights {path}: {error.strerror}') from None
+    card = _read_card(path, data)
+    try:
+        net = DescriptorNet.from_description(card['architecture'])
+        net.load_state_dict(load(data))
+    except (SafetensorError, ValueError) as error:
+        raise WeightsError(f'weights {path} are damaged ({error}); copy them again') from None
+    except (KeyError, TypeError, RuntimeError):
+        raise WeightsError(
+            f'weights {path} do not fit the architecture that their model card names; '
+            'they were edited or made by another version: train or download them again'
+        ) from None
+    if not all(bool(p.isfinite().all()) for p in net.parameters()):
+        raise WeightsError(f'weights {path} hold NaN or infinite values; train them again')
+    net.eval().requires_grad_(False).to(device)
+    return LoadedWeights(net, card, path, hashlib.sha256(data).hexdigest())
+
+
+def _read_card(path, data):
+    """Model card of a file's bytes: 8 bytes of header length, JSON header, tensors."""
+    length = int.from_bytes(data[:8], 'little')
+    try:
+        if len(data) < 8 or length > len(data) - 8:
+            raise ValueError('cut short')
+        header = json.loads(data[8 : 8 + length])
+        metadata = header.get('__metadata__') or {}
+    except (ValueError, AttributeError):
+        raise WeightsError(
+            f'{path} is no safetensors file or is cut short ({len(data)} bytes); copy it again'
+        ) from None
+    if _KEY not in metadata:
+        raise WeightsError(
+            f'{path} is a safetensors file of another program (no dlc_ros model card); '
+            'use weights written by dlc-train'
+        )
+    try:
+        card = json.loads(metadata[_KEY])
+        newer = int(card['format']) > FORMAT
+    except (ValueError, KeyError, TypeError):
+        raise WeightsError(f'the model card of {path} is damaged; copy the file again') from None
+    if newer:
+        raise WeightsError(
+            f'{path} has format {card["format"]}, this version reads up to {FORMAT}; '
+            'update dlc_ros or use older weights'
+        )
+    return card

@@ -1,0 +1,103 @@
+r"""
+Deep Loss Convexification: hinges that bend an energy into a star-convex bowl about the truth.
+
+Usable with any iterative torch model. Give the energy as a function of the prediction and the
+manifold that the prediction lives on; the hinges are those of Zhang et al., "Deep Loss
+Convexification for Learning Iterative Models", arXiv 2411.10649. With e* the energy at the truth,
+e_1 at the truth moved by :math:`\xi` and e_l at the truth moved by :math:`\lambda \xi`:
+
+=========  ==========================================================================
+``minimum``  :math:`\max(0, e_* - e_\lambda)`
+``growth``   :math:`\max(0, e_* - e_1 + \mu/2\,|\xi|^2)`
+``star``     :math:`\max(0, e_\lambda - (1-\lambda) e_* - \lambda e_1
+             + \lambda (1-\lambda) \mu/2\,|\xi|^2)`
+=========  ==========================================================================
+"""
+
+from collections.abc import Callable
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+HINGES = ('minimum', 'growth', 'star')
+
+
+class DlcOptions(BaseModel):
+    """How the landscape is shaped; lengths of perturbations are in units of their radius."""
+
+    model_config = ConfigDict(extra='forbid', frozen=True)
+
+    rho: float = Field(0.2, ge=0, description='Weight of the hinges beside the task loss.')
+    mu: float = Field(1.0, ge=0, description='Strong convexity asked for, per squared radius.')
+    samples: int = Field(1, ge=1, description='Perturbations per radius and step.')
+    mirrored: bool = Field(False, description='Use -xi beside every xi.')
+    hinges: tuple[str, ...] = Field(HINGES, description='Which of minimum, growth, star.')
+    reduction: str = Field('mean', pattern='^(sum|mean|max)$', description='Over samples.')
+
+
+def hinge_terms(at_truth, inner, outer, lam, square_norm, mu):
+    """
+    The three hinges, elementwise.
+
+    :param at_truth: energies e* at the truth.
+    :param inner: energies at the truth moved by ``lam * xi``; broadcasts with ``at_truth``.
+    :param outer: energies at the truth moved by ``xi``.
+    :param lam: 0..1, how far along the ray ``inner`` lies.
+    :param square_norm: ``|xi|^2``.
+    :param mu: strong convexity.
+    :return: dict of tensors of non-negative values by hinge name.
+    """
+    bend = 0.5 * mu * square_norm
+    chord = (1 - lam) * at_truth + lam * outer
+    return {
+        'minimum': (at_truth - inner).relu(),
+        'growth': (at_truth - outer + bend).relu(),
+        'star': (inner - chord + lam * (1 - lam) * bend).relu(),
+    }
+
+
+def convexification_loss(
+    energy: Callable, manifold, truth, xi, lam, options: DlcOptions, at_truth=None, weight=None
+):
+    """
+    Weighted hinges of an energy at perturbations of the truth.
+
+    :param energy: maps predictions of the manifold to energies (B, P).
+    :param manifold: has ``move(truth, xi)``, the prediction reached from the truth along ``xi``.
+    :param truth: what ``manifold.move`` takes; for B samples.
+    :param xi: (B, P, D) perturbations, in units of the radius in which convexity is asked for.
+    :param lam: (B, P) in 0..1.
+    :param at_truth: (B, P) energies at the truth where they are known already.
+    :param weight: (B, P) in 0..1, for perturbations that hardly change the observation (a
+        symmetric object): the energy must not be pushed up at a pose that is as right.
+    :return: scalar ``rho *`` reduced hinges, and dict of (B, P) hinge values.
+    """
+    zero = torch.zeros_like(xi)
+    at_truth = energy(manifold.move(truth, zero)) if at_truth is None else at_truth
+    outer = energy(manifold.move(truth, xi))
+    inner = energy(manifold.move(truth, lam[..., None] * xi))
+    terms = hinge_terms(at_truth, inner, outer, lam, xi.square().sum(-1), options.mu)
+    total = sum(terms[name] for name in options.hinges)
+    if weight is not None:
+        total = total * weight
+    reduced = {'mean': total.mean(-1), 'sum': total.sum(-1), 'max': total.amax(-1)}
+    return options.rho * reduced[options.reduction].mean(), terms
+
+
+def draw_perturbations(batch, radii, dimension, options: DlcOptions, generator, device='cpu'):
+    """
+    Random directions with lengths uniform in 0..1 (of the radius), and random ``lam``.
+
+    :param batch: B.
+    :param radii: number of radii R; each gets ``samples`` perturbations (twice if mirrored).
+    :return: xi (B, P, D), lam (B, P) and index of the radius (P,), P = R * samples * (1 or 2).
+    """
+    count = radii * options.samples
+    xi = torch.randn(batch, count, dimension, generator=generator)
+    length = torch.rand(batch, count, 1, generator=generator)
+    xi = xi / xi.norm(dim=-1, keepdim=True).clamp_min(1e-9) * length
+    lam = torch.rand(batch, count, generator=generator)
+    index = torch.arange(radii).repeat_interleave(options.samples)
+    if options.mirrored:
+        xi, lam, index = torch.cat([xi, -xi], 1), torch.cat([lam, lam], 1), index.repeat(2)
+    return xi.to(device), lam.to(device), index.to(device)
