@@ -58,7 +58,9 @@ class OptimiserConfig(_Section):
     batch: int = Field(8, ge=1, description='Pairs per step.')
     rate: float = Field(1e-3, gt=0, description='Peak learning rate.')
     rise: int = Field(100, ge=1, description='Steps of linear rise to the peak.')
-    decay_share: float = Field(0.4, ge=0, le=1, description='Last share of steps that decays to 0.')
+    decay_share: float = Field(
+        0.4, ge=0, le=1, description='Last share of steps that decays to 0.'
+    )
     weight_decay: float = Field(1e-3, ge=0, description='AdamW weight decay.')
     clip: float = Field(1.0, gt=0, description='Largest norm of the gradient.')
     average: float = Field(0.995, ge=0, lt=1, description='Decay of the running mean of weights.')
@@ -67,6 +69,7 @@ class OptimiserConfig(_Section):
 class TrainingConfig(_Section):
     """One training run."""
 
+    initial_weights: str = Field('', description='Weights file to start from; empty: random.')
     seed: int = Field(0, ge=0, description='Of initial weights, data and perturbations.')
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='Where the network runs.')
     threads: int = Field(1, ge=1, description='CPU threads of the network.')

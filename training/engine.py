@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from dlc_ros.errors import DlcError, FileError
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions
+from dlc_ros.registration.weights import load_weights
 from dlc_training.data.batches import batches
 from dlc_training.registration_loss import RegistrationLoss
 
@@ -35,6 +36,8 @@ class Trainer:
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.net = DescriptorNet(NetOptions(**config.net.model_dump())).to(self.device)
+        if config.initial_weights:
+            self._start_from(config.initial_weights)
         self.mean = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.loss = RegistrationLoss(config.objective)
         self.optimiser = torch.optim.AdamW(
@@ -53,7 +56,9 @@ class Trainer:
         :raises TrainingStopped: when the loss is not finite.
         """
         steps = self.config.optimiser.steps
-        bar = tqdm(total=steps, initial=self.step, unit='step', disable=not progress, mininterval=2)
+        bar = tqdm(
+            total=steps, initial=self.step, unit='step', disable=not progress, mininterval=2
+        )
         with (self.folder / 'log.jsonl').open('a') as log, bar:
             started = time.monotonic() - self.seconds
             for batch in batches(self.config, self.step):
@@ -94,6 +99,16 @@ class Trainer:
             partial.unlink(missing_ok=True)
             raise FileError(f'cannot write checkpoint in {self.folder}: {error}') from None
         partial.replace(self.folder / CHECKPOINT)
+
+    def _start_from(self, path):
+        loaded = load_weights(path)
+        try:
+            self.net.load_state_dict(loaded.net.state_dict())
+        except RuntimeError:
+            raise FileError(
+                f'initial weights {path} have another architecture ({loaded.net.description()}); '
+                'give the configuration the same net section'
+            ) from None
 
     def _resume(self):
         path = self.folder / CHECKPOINT

@@ -110,7 +110,7 @@ class Frustum(Primitive):
         z = p[..., 2]
         # Distance to the slanted side's line and to the two planes of the caps: their maximum
         # is a lower bound of the distance outside, which is all that ray marching needs.
-        side = ((r - self.bottom) * self.height + (z + self.height / 2) * (self.bottom - self.top))
+        side = (r - self.bottom) * self.height + (z + self.height / 2) * (self.bottom - self.top)
         return np.maximum(side / self._slant, np.abs(z) - self.height / 2)
 
     def local_sample(self, n, rng):

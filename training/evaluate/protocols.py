@@ -30,9 +30,7 @@ class Prior:
 
 # Second moments about the identity of a rotation Euler U[0, 45] deg per axis and of a translation
 # U[-0.5, 0.5] per axis: a uniform variable on [0, a] has the second moment a^2 / 3.
-EULER_PRIOR = Prior(
-    np.eye(4), np.diag([TRANSLATION**2 / 3] * 3 + [EULER_RANGE**2 / 3] * 3)
-)
+EULER_PRIOR = Prior(np.eye(4), np.diag([TRANSLATION**2 / 3] * 3 + [EULER_RANGE**2 / 3] * 3))
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,9 @@ class FileShapes:
         if not np.isfinite(points).all():
             raise FileError(f'{path}: "points" holds NaN or Inf; remove them first')
         names = content.get('name', [f'shape_{i}' for i in range(len(points))])
-        return cls(path.stem, np.stack([_in_unit_sphere(p) for p in points]), tuple(map(str, names)))
+        return cls(
+            path.stem, np.stack([_in_unit_sphere(p) for p in points]), tuple(map(str, names))
+        )
 
     def index_of(self, pair):
         """Shape of pair number ``pair``: all in turn."""
