@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlc_ros.errors import ParameterError
@@ -62,6 +62,7 @@ def values_of(info):
 FREE = [info for info in INFOS.values() if info.type in ('integer', 'double')]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_value_in_its_range_is_taken_and_kept(data):
     info = data.draw(st.sampled_from(FREE))
@@ -69,6 +70,7 @@ def test_every_value_in_its_range_is_taken_and_kept(data):
     assert to_flat(from_flat({info.name: value}))[info.name] == value
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_value_outside_its_range_names_key_and_range(data):
     info = data.draw(st.sampled_from(FREE))

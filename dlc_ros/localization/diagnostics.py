@@ -1,7 +1,7 @@
 """Counters and states as ``/diagnostics`` entries, so that an operator sees what a node does."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,9 @@ OK, WARN, ERROR, STALE = 0, 1, 2, 3
 _WINDOW = 50
 # A topic is silent when nothing came for this long.
 _SILENT_S = 5.0
+
+# Problems after which the robot still gets what it asked for.
+_HARMLESS = {'late', 'unstamped'}
 
 _LEVELS = {
     State.WAITING: ERROR,
@@ -48,9 +51,8 @@ class Monitor:
         self._node = node
         self._clock = clock
         self.clouds_in = 0
-        self.late = 0  # dropped: older than the last
-        self.wrong_frame = 0  # dropped
-        self.zero_stamps = 0
+        self.refused = Counter()  # dropped, by the kind of CloudRefused
+        self.unstamped = 0  # used as if stamped at their arrival
         self.time_jumps = 0
         self.no_transform = 0  # not used: a transform was missing
         self.invalid = 0  # not used: not a usable cloud
@@ -129,7 +131,7 @@ class Monitor:
         elif age > _SILENT_S:
             level, message = STALE, f'no cloud for {age:.1f} s'
         elif self._problems:
-            fatal = set(self._problems) - {'stamp'}
+            fatal = set(self._problems) - _HARMLESS
             level, message = ERROR if fatal else WARN, '; '.join(self._problems.values())
         else:
             level, message = OK, 'clouds arrive'
@@ -141,11 +143,12 @@ class Monitor:
                 'clouds in': self.clouds_in,
                 'rate [Hz]': self._rate(),
                 'skipped (a newer one came)': skipped,
-                'dropped: older than the last': self.late,
-                'dropped: wrong frame': self.wrong_frame,
+                'dropped: not newer than the last': self.refused['late'],
+                'dropped: wrong frame': self.refused['frame'],
+                'dropped: no stamp': self.refused['stamp'],
                 'unusable: no transform': self.no_transform,
                 'unusable: bad cloud': self.invalid,
-                'zero stamps': self.zero_stamps,
+                'without a stamp': self.unstamped,
                 'time jumps': self.time_jumps,
                 'answers made void by a command': self.superseded,
                 'time per cloud, median [ms]': _quantile(self._work_ms, 0.5),
@@ -158,7 +161,7 @@ class Monitor:
         target = self._targets.get(tracker.name, _Target())
         level, message = _LEVELS[tracker.state], f'{tracker.state.value}: {tracker.reason}'
         if tracker.state is State.TRACKING and tracker.failures:
-            level, message = WARN, f'TRACKING, but the last cloud was not used: {target.verdict}'
+            level, message = WARN, f'TRACKING, but the last cloud was not used: {tracker.reason}'
         values = {
             'state': tracker.state.value,
             'registered': target.registered,

@@ -11,19 +11,17 @@ import logging
 import re
 import threading
 import time
-from dataclasses import replace
 
-import numpy as np
-
-from dlc_ros.errors import CloudError, DlcError, ParameterError, TransformUnavailable
+from dlc_ros.errors import DlcError, ParameterError, TransformUnavailable
 from dlc_ros.localization.decision import decide
 from dlc_ros.localization.diagnostics import Monitor
-from dlc_ros.localization.modes import MapMode, ObjectMode
+from dlc_ros.localization.intake import CloudRefused, Intake
+from dlc_ros.localization.modes import MapMode, ObjectMode, checked_covariance
 from dlc_ros.localization.output import AlignedCloud, CommandResult, Output
 from dlc_ros.localization.parameters import read_only_changes
-from dlc_ros.localization.references import Reference, make_registrar, read_reference
+from dlc_ros.localization.references import ReferenceLoader, make_registrar
 from dlc_ros.localization.tracker import KnownPose, Tracker
-from dlc_ros.registration.se3 import is_rigid, nearest_rigid
+from dlc_ros.registration.se3 import nearest_rigid
 
 _NAMED_FILE = re.compile(r'(\w[\w-]*)=(.+)')
 
@@ -35,7 +33,7 @@ class Localizer:
     References and weights are loaded here; what cannot be loaded is logged, named in
     :attr:`problems` and in the diagnostics, and may be loaded later.
 
-    :param parameters: :class:`~dlc_ros.localization.parameters.Parameters`.
+    :param parameters: :class:`~dlc_ros.localization.declarations.Parameters`.
     :param lookup: ``lookup(target, source, stamp_ns) -> (4, 4) T_target_source``; stamp 0 is the
         latest; may wait up to ``lookup_timeout``; raises TransformUnavailable.
     :param log: has ``info``, ``warning`` and ``error``, each taking one string (a
@@ -57,8 +55,9 @@ class Localizer:
     ):
         self._parameters = parameters
         self._log = log or logging.getLogger('dlc_ros.localizer')
-        self._make_registrar = registrar_factory
-        self._weights = parameters.weights
+        self._loader = ReferenceLoader(
+            parameters.weights, parameters.registration, registrar_factory
+        )
         if parameters.mode == 'map':
             self._mode = MapMode(parameters, lookup, parent_of or (lambda frame: None))
             files = {parameters.frames.map: parameters.reference}
@@ -67,13 +66,9 @@ class Localizer:
             files = dict(zip(parameters.objects.names, parameters.objects.references, strict=True))
         self._state = threading.RLock()  # held for microseconds
         self._one_cloud = threading.Lock()  # held while a cloud is registered
-        self._one_load = threading.Lock()  # held while references or weights are loaded
         self._monitor = Monitor(name)
         self._trackers = {}
-        self._last_stamp = None
-        self._cloud_frame = ''
-        self._held = None  # map -> odom of the last accepted pose, dated as its cloud
-        self._newest_published = 0  # date of the newest map -> odom that was published
+        self._intake = Intake()
         for reference, path in files.items():
             self._trackers[reference] = Tracker(reference)
             if path:
@@ -94,7 +89,9 @@ class Localizer:
 
         :param stamp_ns: of the cloud; 0 means none was set and ``arrival_ns`` is used.
         :param frame_id: frame of the points.
-        :param points: (N, 3) floats [m]; rows with NaN or Inf are ignored.
+        :param points: (N, 3) floats [m]; rows with NaN or Inf are ignored. Or a callable without
+            arguments that gives them, or raises CloudError: a message that is unpacked only when
+            its header is accepted.
         :param arrival_ns: the node's clock when the cloud arrived.
         :returns: :class:`Output`; its aligned clouds are moved only when asked.
         """
@@ -113,14 +110,8 @@ class Localizer:
         :returns: :class:`Output` with one transform, or an empty one.
         """
         with self._state:
-            if self._held is None:
-                return Output()
-            age = (now_ns - self._held.stamp_ns) * 1e-9
-            date = now_ns + self._tolerance_ns()
-            if age > self._parameters.hold_timeout or date <= self._newest_published:
-                return Output()
-            self._newest_published = date
-            return Output(transforms=(replace(self._held, stamp_ns=date),))
+            repeated = self._mode.repeat(now_ns)
+        return Output(transforms=(repeated,) if repeated else ())
 
     def on_initial_pose(self, stamp_ns, frame_id, pose, covariance):
         """
@@ -136,13 +127,13 @@ class Localizer:
         :returns: :class:`CommandResult`.
         """
         try:
-            given = self._checked_pose(stamp_ns, frame_id.lstrip('/'), pose, covariance)
+            tracker = self._only_tracker()
+            known = self._known(stamp_ns, frame_id.lstrip('/'), pose, covariance)
         except DlcError as error:
             return self._refuse(f'initial pose ignored: {error}')
         with self._state:
-            (tracker,) = self._trackers.values()
-            tracker.start_from(given, 'an initial pose was given')
-            self._held = None
+            tracker.start_from(known, 'an initial pose was given')
+            self._mode.drop()
         return self._done('searching near the given pose')
 
     def relocalize(self):
@@ -154,11 +145,9 @@ class Localizer:
     def on_time_jump(self, stamp_ns):
         """Start afresh after the clock jumped (to ``stamp_ns``); references are kept."""
         with self._state:
-            self._last_stamp = None
-            self._newest_published = 0
-            self._monitor.time_jumped()
-            self._reset('time jumped')
-        return self._done(f'reset: time jumped to {stamp_ns * 1e-9:.3f} s')
+            self._intake.forget_time()
+            self._restart(f'time jumped to {stamp_ns * 1e-9:.3f} s')
+        return CommandResult(True, 'reset: time jumped')
 
     def load_reference(self, path):
         """
@@ -181,27 +170,22 @@ class Localizer:
         :param path: weights file; empty takes the ones in the package.
         :returns: :class:`CommandResult`.
         """
-        with self._one_load:
-            with self._state:
-                clouds = [t.reference.cloud for t in self._trackers.values() if t.reference]
-            previous, self._weights = self._weights, path
-            try:
-                references = [self._build(cloud) for cloud in clouds]
-            except DlcError as error:
-                self._weights = previous
-                return self._refuse(f'weights not loaded: {error}')
-            with self._state:
-                for reference in references:
-                    tracker = self._trackers[reference.cloud.name]
-                    tracker.reference = reference
-                    tracker.search_seconds = 0.0
+        with self._state:
+            in_use = [t.reference for t in self._trackers.values() if t.reference]
+        try:
+            references = self._loader.reload(in_use, path)
+        except DlcError as error:
+            return self._refuse(f'weights not loaded: {error}')
+        with self._state:
+            for reference in references:
+                self._trackers[reference.cloud.name].use(reference)
         return self._done(f'weights {path or "of the package"} loaded')
 
     def update(self, parameters):
         """
         Change live parameters; read-only ones must stay as they are.
 
-        :param parameters: :class:`~dlc_ros.localization.parameters.Parameters`.
+        :param parameters: :class:`~dlc_ros.localization.declarations.Parameters`.
         :returns: :class:`CommandResult`.
         """
         frozen = read_only_changes(self._parameters, parameters)
@@ -223,15 +207,15 @@ class Localizer:
             return self._monitor.report(now_ns, skipped, self._trackers.values())
 
     def _load(self, name, path):
-        with self._one_load:
-            try:
-                reference = self._build(read_reference(name, path))
-            except DlcError as error:
-                return self._refuse(f'reference not loaded: {error}', name)
-            with self._state:
-                tracker = self._trackers.setdefault(name, Tracker(name))
-                tracker.replace(reference, 'reference loaded')
-                self._held = None
+        try:
+            reference = self._loader.load(name, path)
+        except DlcError as error:
+            return self._refuse(f'reference not loaded: {error}', name)
+        with self._state:
+            tracker = self._trackers.setdefault(name, Tracker(name))
+            tracker.reset('reference loaded')
+            tracker.use(reference)
+            self._mode.drop()
         cloud = reference.cloud
         return self._done(
             f'{name}: reference {cloud.path}, {len(cloud.points)} points, diameter '
@@ -245,13 +229,14 @@ class Localizer:
                 return self._output()
             ready = [tracker for tracker in self._trackers.values() if tracker.reference]
             epochs = {tracker.name: tracker.epoch for tracker in ready}
-            diameter = max((t.reference.cloud.diameter for t in ready), default=0.0)
-        if not ready:
-            self._report('reference', _NO_REFERENCE)
-            return self._output()
+            if not ready:
+                self._report('reference', _NO_REFERENCE)
+                return self._output()
+            diameter = max(tracker.reference.cloud.diameter for tracker in ready)
         try:
+            points = points() if callable(points) else points
             scene = self._mode.scene(stamp_ns, frame_id, points, diameter)
-        except (CloudError, TransformUnavailable) as error:
+        except DlcError as error:
             with self._state:
                 self._unusable(error, ready)
                 return self._output()
@@ -260,33 +245,29 @@ class Localizer:
             return self._output([part for part in parts if part is not None])
 
     def _admit(self, stamp_ns, frame_id, arrival_ns):
-        """Check stamp and frame; the stamp to use, or None to drop the cloud."""
+        """Stamp to use for a cloud, or None to drop it."""
         self._monitor.received()
-        frames = self._parameters.frames
-        if not frame_id or frames.cloud not in ('', frame_id):
-            expected = frames.cloud or 'the frame of the sensor'
-            self._monitor.wrong_frame += 1
-            self._report('frame', f'cloud dropped: its frame is {frame_id!r}, expected {expected}')
-            return None
-        if stamp_ns == 0:
-            self._monitor.zero_stamps += 1
-            if not arrival_ns:
-                self._report('stamp', 'cloud dropped: its stamp is zero')
-                return None
-            self._report(
-                'stamp', 'clouds have no stamp: the time of arrival is used; fix the driver'
+        parameters = self._parameters
+        try:
+            admission = self._intake.admit(
+                stamp_ns,
+                frame_id,
+                arrival_ns,
+                parameters.frames.cloud,
+                parameters.tracking.time_jump,
             )
-            stamp_ns = arrival_ns
-        if self._last_stamp is not None and stamp_ns <= self._last_stamp:
-            behind = (self._last_stamp - stamp_ns) * 1e-9
-            if behind <= self._parameters.tracking.time_jump:
-                self._monitor.late += 1
-                self._report('late', f'cloud dropped: {behind:.3f} s older than the last one')
-                return None
-            self.on_time_jump(stamp_ns)
-        self._last_stamp = stamp_ns
-        self._cloud_frame = frame_id
-        return stamp_ns
+        except CloudRefused as refusal:
+            self._monitor.refused[refusal.kind] += 1
+            self._report(refusal.kind, str(refusal))
+            return None
+        if admission.unstamped:
+            self._monitor.unstamped += 1
+            self._report(
+                'unstamped', 'clouds have no stamp: their arrival is used; mend the driver'
+            )
+        if admission.time_jumped:
+            self._restart('a cloud is older than the one before: time jumped back')
+        return admission.stamp_ns
 
     def _unusable(self, error, trackers):
         """Note a cloud that cannot be registered to anything."""
@@ -311,12 +292,8 @@ class Localizer:
             prior = tracker.begin(scene, self._parameters.prior)
             registrar = tracker.reference.registrar
             attempts = [prior]
-            # An object that was carried off is found again at once, not after lost_after clouds.
-            # In a map the same would let a scan that is hidden by a crowd jump to another room.
-            budget = self._parameters.objects.search_budget
-            if prior is not None and isinstance(self._mode, ObjectMode):
-                if tracker.search_seconds < budget:
-                    attempts.append(None)
+            if prior is not None and tracker.search_seconds < self._mode.search_budget:
+                attempts.append(None)
         for attempt in attempts:
             started = time.perf_counter()
             try:
@@ -368,36 +345,24 @@ class Localizer:
         except TransformUnavailable as error:
             self._report('parent', str(error))
             return None, estimate, aligned
-        if transform is not None and isinstance(self._mode, MapMode):
-            if self._parameters.frames.odom:
-                self._held = transform
-            # Never dated before one that the timer has published: the newest must be the newest.
-            date = max(transform.stamp_ns + self._tolerance_ns(), self._newest_published + 1)
-            self._newest_published = date
-            transform = replace(transform, stamp_ns=date)
         return transform, estimate, aligned
 
-    def _checked_pose(self, stamp_ns, frame_id, pose, covariance):
+    def _known(self, stamp_ns, frame_id, pose, covariance):
         """Check what an operator gave and express it as a :class:`KnownPose`."""
-        if len(self._trackers) != 1:
-            raise ParameterError(f'there are {len(self._trackers)} objects, and it names none')
-        covariance = np.asarray(covariance, dtype=np.float64)
-        if not is_rigid(pose):
-            raise ParameterError('it is not a rigid transform with a unit quaternion')
-        if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
-            raise ParameterError('its covariance is not a finite 6x6 matrix')
-        covariance = 0.5 * (covariance + covariance.T)
-        prior = self._parameters.prior
-        default = np.repeat([prior.initial_translation, prior.initial_rotation], 3) ** 2
-        covariance += np.diag(np.where(np.diag(covariance) <= 0.0, default, 0.0))
-        if np.linalg.eigvalsh(covariance)[0] <= 0.0:
-            raise ParameterError('its covariance is not positive definite')
+        covariance = checked_covariance(frame_id, pose, covariance, self._parameters.prior)
         with self._state:
-            # A pose is never older than the last cloud: it was given after it.
-            stamp_ns = max(stamp_ns, self._last_stamp or 0)
+            # It was given after the last cloud, whatever clock the operator's machine has.
+            stamp_ns = max(stamp_ns, self._intake.last_stamp_ns or 0)
+            cloud_frame = self._intake.frame
         return self._mode.given_pose(
-            stamp_ns, frame_id, nearest_rigid(pose), covariance, self._cloud_frame
+            stamp_ns, frame_id, nearest_rigid(pose), covariance, cloud_frame
         )
+
+    def _only_tracker(self):
+        with self._state:
+            if len(self._trackers) == 1:
+                return next(iter(self._trackers.values()))
+        raise ParameterError(f'there are {len(self._trackers)} objects, and it names none')
 
     def _name_and_file(self, path):
         if isinstance(self._mode, MapMode):
@@ -406,23 +371,20 @@ class Localizer:
         named = _NAMED_FILE.fullmatch(path)
         if named:
             return named[1], named[2]
-        if len(self._trackers) == 1:
-            return next(iter(self._trackers)), path
-        raise ParameterError(f'{path!r} names no object; send name=file')
+        if len(self._trackers) != 1:
+            raise ParameterError(f'{path!r} names no object; send name=file')
+        return self._only_tracker().name, path
 
-    def _build(self, cloud):
-        registrar = self._make_registrar(
-            cloud.points, self._weights, self._parameters.registration
-        )
-        return Reference(cloud, registrar)
+    def _restart(self, reason):
+        self._log.warning(f'reset: {reason}')
+        self._monitor.time_jumped()
+        self._reset(reason)
+        self._mode.restart()
 
     def _reset(self, reason):
         for tracker in self._trackers.values():
             tracker.reset(reason)
-        self._held = None
-
-    def _tolerance_ns(self):
-        return round(self._parameters.transform_tolerance * 1e9)
+        self._mode.drop()
 
     def _output(self, parts=()):
         """Collect what was accepted and all state changes since the last cloud."""

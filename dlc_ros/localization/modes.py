@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlc_ros.errors import CloudError, TransformUnavailable
+from dlc_ros.errors import CloudError, ParameterError, TransformUnavailable
+from dlc_ros.localization.hold import HeldTransform
 from dlc_ros.localization.output import PoseEstimate, StampedTransform
 from dlc_ros.localization.segmentation import segment
 from dlc_ros.localization.tracker import KnownPose
@@ -14,6 +15,8 @@ from dlc_ros.registration.se3 import (
     covariance_of_compose,
     covariance_of_inverse,
     inverse,
+    is_rigid,
+    symmetric,
     transform_points,
 )
 
@@ -55,7 +58,17 @@ class MapMode:
         self.parameters = parameters
         self._lookup = lookup
         self._parent_of = parent_of
+        self._held = HeldTransform()
         self._gave_parent = False  # whether base's parent in the tree is our own doing
+
+    @property
+    def search_budget(self):
+        """
+        Seconds that a global search may take after a rejected tracking attempt: none.
+
+        A scan that a crowd hides must not make the robot jump to a room that looks alike.
+        """
+        return 0.0
 
     def scene(self, stamp_ns, frame_id, points, _diameter):
         """
@@ -79,14 +92,16 @@ class MapMode:
 
     def transform(self, _name, scene, transform):
         """
-        Transform to publish, dated as the cloud; None if none is asked for.
+        Transform to publish; None if none is asked for.
 
         :raises TransformUnavailable: map -> base_link was asked for, but base_link has a parent.
         """
         frames = self.parameters.frames
+        tolerance = self.parameters.transform_tolerance
         if frames.odom:
             matrix = compose(transform, inverse(scene.fixed_from_source))
-            return StampedTransform(frames.map, frames.odom, scene.stamp_ns, matrix)
+            correction = StampedTransform(frames.map, frames.odom, scene.stamp_ns, matrix)
+            return self._held.take(correction, tolerance)
         if not self.parameters.publish_map_to_base:
             return None
         parent = self._parent_of(frames.base)
@@ -96,7 +111,25 @@ class MapMode:
                 f'parent {parent}; name the odometry in frames.odom'
             )
         self._gave_parent = True
-        return StampedTransform(frames.map, frames.base, scene.stamp_ns, transform)
+        date_ns = scene.stamp_ns + round(tolerance * 1e9)
+        return StampedTransform(frames.map, frames.base, date_ns, transform)
+
+    def repeat(self, now_ns):
+        """
+        Give map -> odom again, or None.
+
+        A map -> base_link is never repeated: without odometry it is wrong once the robot moves on.
+        """
+        parameters = self.parameters
+        return self._held.repeat(now_ns, parameters.transform_tolerance, parameters.hold_timeout)
+
+    def drop(self):
+        """Repeat nothing any more."""
+        self._held.drop()
+
+    def restart(self):
+        """Time jumped."""
+        self._held.restart()
 
     def given_pose(self, stamp_ns, frame_id, matrix, covariance, _cloud_frame):
         """
@@ -132,6 +165,15 @@ class ObjectMode:
     def __init__(self, parameters, lookup):
         self.parameters = parameters
         self._lookup = lookup
+
+    @property
+    def search_budget(self):
+        """
+        Seconds that a global search may take after a rejected tracking attempt.
+
+        An object that was carried off is so found at once, on the cloud that shows it.
+        """
+        return self.parameters.objects.search_budget
 
     def scene(self, stamp_ns, frame_id, points, diameter):
         """
@@ -173,6 +215,16 @@ class ObjectMode:
         matrix = compose(scene.parent_from_source, inverse(transform))
         return StampedTransform(parent, name, scene.stamp_ns, matrix)
 
+    def repeat(self, _now_ns):
+        """Give None: an object may be moved by anybody at any time, so nothing is repeated."""
+        return None
+
+    def drop(self):
+        """Repeat nothing any more: nothing is."""
+
+    def restart(self):
+        """Time jumped: nothing is held."""
+
     def given_pose(self, stamp_ns, frame_id, matrix, covariance, cloud_frame):
         """
         Pose of the object that an operator gave, seen from the last cloud's frame.
@@ -204,3 +256,30 @@ def near(lookup, target, source, stamp_ns):
         return lookup(target, source, stamp_ns)
     except TransformUnavailable:
         return lookup(target, source, 0)
+
+
+def checked_covariance(frame_id, pose, covariance, growth):
+    """
+    Check a pose that an operator gave and complete its covariance.
+
+    :param frame_id: frame of the pose.
+    :param pose: (4, 4).
+    :param covariance: (6, 6); an axis without a variance (RViz leaves z, roll and pitch so) gets
+        that of ``growth``.
+    :param growth: :class:`~dlc_ros.localization.declarations.PriorGrowth`.
+    :returns: (6, 6) positive definite.
+    :raises ParameterError: no frame, not rigid, or not a covariance.
+    """
+    if not frame_id:
+        raise ParameterError('it names no frame')
+    if not is_rigid(pose):
+        raise ParameterError('it is not a rigid transform with a unit quaternion')
+    covariance = np.asarray(covariance, dtype=np.float64)
+    if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
+        raise ParameterError('its covariance is not a finite 6x6 matrix')
+    covariance = symmetric(covariance)
+    default = np.repeat([growth.initial_translation, growth.initial_rotation], 3) ** 2
+    covariance += np.diag(np.where(np.diag(covariance) == 0.0, default, 0.0))
+    if np.linalg.eigvalsh(covariance)[0] <= 0.0:
+        raise ParameterError('its covariance is not positive definite')
+    return covariance

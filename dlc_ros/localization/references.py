@@ -1,12 +1,14 @@
-"""A reference: a point cloud file, its hash, and the registrar built on it."""
+"""References: point cloud files, their hashes, and the registrars built on them."""
 
 import hashlib
+import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dlc_ros.errors import FileError
+from dlc_ros.errors import DlcError, FileError, WeightsError
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,69 @@ def make_registrar(points, weights, options):
     :param weights: weights file; empty takes the ones in the package.
     :param options: :class:`dlc_ros.RegistrationOptions`.
     :raises CloudError, WeightsError: what :class:`dlc_ros.Registrar` raises.
+    :raises DlcError: a library is missing.
     """
     # torch is loaded here, when a node is configured, not when this module is imported.
-    from dlc_ros.registration.registrar import Registrar
+    try:
+        from dlc_ros.registration.registrar import Registrar
+    except ImportError as error:
+        raise DlcError(
+            f'{error}: install it for {sys.executable}, which runs this program'
+        ) from None
 
     return Registrar(points, weights=weights or None, options=options)
+
+
+class ReferenceLoader:
+    """
+    Builds references with the weights that are in force; may be called from any thread.
+
+    :param weights: weights file; empty takes the ones in the package.
+    :param options: :class:`dlc_ros.RegistrationOptions`.
+    :param registrar_factory: :func:`make_registrar` or a stand-in.
+    """
+
+    def __init__(self, weights, options, registrar_factory):
+        self._weights = weights
+        self._options = options
+        self._make_registrar = registrar_factory
+        self._waiting = {}  # name -> ReferenceCloud that was read but found no usable weights
+        self._one_at_a_time = threading.Lock()
+
+    def load(self, name, path):
+        """
+        Read a file and build its registrar.
+
+        :param name: frame of the reference.
+        :param path: point cloud file.
+        :returns: :class:`Reference`.
+        :raises DlcError: the file, its points or the weights cannot be used.
+        """
+        with self._one_at_a_time:
+            cloud = read_reference(name, path)
+            try:
+                reference = self._build(cloud, self._weights)
+            except WeightsError:
+                self._waiting[name] = cloud
+                raise
+            self._waiting.pop(name, None)
+            return reference
+
+    def reload(self, references, weights):
+        """
+        Build references anew with other weights, and those that waited for some.
+
+        :param references: :class:`Reference` that are in use.
+        :param weights: weights file; empty takes the ones in the package.
+        :returns: list of :class:`Reference`.
+        :raises DlcError: the weights cannot be used; the old ones stay in force.
+        """
+        with self._one_at_a_time:
+            clouds = {reference.cloud.name: reference.cloud for reference in references}
+            built = [self._build(cloud, weights) for cloud in (self._waiting | clouds).values()]
+            self._weights = weights
+            self._waiting = {}
+            return built
+
+    def _build(self, cloud, weights):
+        return Reference(cloud, self._make_registrar(cloud.points, weights, self._options))

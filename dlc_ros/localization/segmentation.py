@@ -33,7 +33,7 @@ def segment(points, diameter, settings):
 
     :param points: (N, 3) float64, finite, in the sensor's frame: the sensor is the origin [m].
     :param diameter: of the largest reference [m].
-    :param settings: :class:`~dlc_ros.localization.parameters.Segmentation`.
+    :param settings: :class:`~dlc_ros.localization.declarations.Segmentation`.
     :returns: (M, 3) float64, M <= N, rows of ``points`` in their order.
     """
     points = crop(points, settings.min_range, settings.max_range)

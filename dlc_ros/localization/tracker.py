@@ -70,7 +70,7 @@ class Tracker:
         Start on a cloud: settle the state and give the prior.
 
         :param scene: :class:`~dlc_ros.localization.modes.Scene`.
-        :param growth: :class:`~dlc_ros.localization.parameters.PriorGrowth`.
+        :param growth: :class:`~dlc_ros.localization.declarations.PriorGrowth`.
         :returns: :class:`Prior`, or None for a global search.
         """
         prior = None
@@ -93,6 +93,7 @@ class Tracker:
     def fail(self, reason, lost_after):
         """Note a cloud without an accepted pose; after ``lost_after`` in a row, give up."""
         self.failures += 1
+        self.reason = reason
         if self.failures >= lost_after and self.pose is not None:
             self._give_up(f'{self.failures} clouds in a row without an accepted pose: {reason}')
 
@@ -115,12 +116,12 @@ class Tracker:
         if self.state is not State.WAITING:
             self._enter(State.SEARCHING, reason)
 
-    def replace(self, reference, reason):
-        """Take another reference and forget everything about the old one."""
+    def use(self, reference):
+        """Take a reference; the pose stays, so reset first unless it is the same cloud."""
         self.reference = reference
         self.search_seconds = 0.0
-        self.reset(reason)
-        self._enter(State.WAITING, 'no cloud yet')
+        if self.state is State.WAITING:
+            self.reason = 'no cloud yet'
 
     def _give_up(self, reason):
         accepted = self.pose.accepted
@@ -144,7 +145,7 @@ def predict(pose, scene, growth):
 
     :param pose: :class:`KnownPose`.
     :param scene: the cloud's :class:`~dlc_ros.localization.modes.Scene`.
-    :param growth: :class:`~dlc_ros.localization.parameters.PriorGrowth`.
+    :param growth: :class:`~dlc_ros.localization.declarations.PriorGrowth`.
     :returns: :class:`Prior`, or None if it says too little: another sensor without a known
         motion, or no angle that is certain enough.
     """

@@ -1,0 +1,58 @@
+"""map -> odom between two accepted poses: dated forward, and repeated until it is too old."""
+
+from dataclasses import replace
+
+
+class HeldTransform:
+    """
+    The last accepted transform and the newest date under which it was published.
+
+    A navigation stack looks transforms up at "now", which is later than any cloud's stamp; so they
+    are dated forward by a tolerance and repeated at a steady rate. Dates only ever grow: what a
+    cloud gives must not be dated before what the timer repeated, or the old one would stay in
+    force.
+    """
+
+    def __init__(self):
+        self._transform = None
+        self._newest_date_ns = 0
+
+    def take(self, transform, tolerance_s):
+        """
+        Hold a transform.
+
+        :param transform: :class:`~dlc_ros.localization.output.StampedTransform`, dated as its
+            cloud.
+        :param tolerance_s: seconds to date it forward.
+        :returns: the transform to publish.
+        """
+        self._transform = transform
+        date_ns = transform.stamp_ns + round(tolerance_s * 1e9)
+        self._newest_date_ns = max(date_ns, self._newest_date_ns + 1)
+        return replace(transform, stamp_ns=self._newest_date_ns)
+
+    def repeat(self, now_ns, tolerance_s, timeout_s):
+        """
+        Repeat the transform that is held.
+
+        :param now_ns: the node's clock.
+        :param tolerance_s: seconds to date it forward.
+        :param timeout_s: age of the cloud from which on it is not repeated.
+        :returns: the transform to publish, or None.
+        """
+        if self._transform is None or now_ns - self._transform.stamp_ns > timeout_s * 1e9:
+            return None
+        date_ns = now_ns + round(tolerance_s * 1e9)
+        if date_ns <= self._newest_date_ns:
+            return None
+        self._newest_date_ns = date_ns
+        return replace(self._transform, stamp_ns=date_ns)
+
+    def drop(self):
+        """Hold nothing: the pose is known to be wrong."""
+        self._transform = None
+
+    def restart(self):
+        """Hold nothing, and start dates afresh after a jump of time."""
+        self._transform = None
+        self._newest_date_ns = 0

@@ -1,0 +1,82 @@
+"""Which clouds are looked at: their stamp and their frame."""
+
+from dataclasses import dataclass
+
+from dlc_ros.errors import CloudError
+
+
+class CloudRefused(CloudError):
+    """
+    A cloud that is dropped before its points are looked at.
+
+    :param kind: ``frame``, ``stamp`` or ``late``.
+    :param text: one line for a person.
+    """
+
+    def __init__(self, kind, text):
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Admission:
+    """
+    A cloud that is looked at.
+
+    :param stamp_ns: the stamp to use.
+    :param unstamped: whether the cloud had none and its time of arrival is used.
+    :param time_jumped: whether time went back so far that everything starts afresh.
+    """
+
+    stamp_ns: int
+    unstamped: bool
+    time_jumped: bool
+
+
+class Intake:
+    """Remembers the last stamp and frame; holds no lock."""
+
+    def __init__(self):
+        self.last_stamp_ns = None
+        self.frame = ''
+
+    def admit(self, stamp_ns, frame_id, arrival_ns, expected_frame, time_jump_s):
+        """
+        Check a cloud's header.
+
+        :param stamp_ns: of the cloud; 0 for none.
+        :param frame_id: of the cloud.
+        :param arrival_ns: the node's clock at its arrival, or None.
+        :param expected_frame: the only frame that is accepted, or empty.
+        :param time_jump_s: a stamp that is older by more than this is a restart of time.
+        :returns: :class:`Admission`.
+        :raises CloudRefused: another frame, no stamp at all, or older than the last cloud.
+        """
+        if not frame_id:
+            raise CloudRefused('frame', 'cloud dropped: its header names no frame')
+        if expected_frame not in ('', frame_id):
+            raise CloudRefused(
+                'frame',
+                f'cloud dropped: it is in the frame {frame_id!r}; frames.cloud asks for '
+                f'{expected_frame!r}',
+            )
+        unstamped = stamp_ns == 0
+        if unstamped:
+            if not arrival_ns:
+                raise CloudRefused('stamp', 'cloud dropped: its stamp is zero')
+            stamp_ns = arrival_ns
+        jumped = False
+        if self.last_stamp_ns is not None and stamp_ns <= self.last_stamp_ns:
+            behind = (self.last_stamp_ns - stamp_ns) * 1e-9
+            if behind <= time_jump_s:
+                raise CloudRefused(
+                    'late', f'cloud dropped: its stamp is {behind:.3f} s behind the last one'
+                )
+            jumped = True
+        self.last_stamp_ns = stamp_ns
+        self.frame = frame_id
+        return Admission(stamp_ns, unstamped, jumped)
+
+    def forget_time(self):
+        """Take the next stamp whatever it is."""
+        self.last_stamp_ns = None
