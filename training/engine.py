@@ -143,7 +143,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip)
-        if not (math.isfinite(float(loss)) and math.isfinite(float(norm))):
+        if not (math.isfinite(float(loss.detach())) and math.isfinite(float(norm))):
             raise TrainingStopped(
                 f'loss {float(loss):g}, gradient {float(norm):g} at step {self.step} (seed '
                 f'{self.config.seed}); the checkpoint before it is kept in {self.folder}: '
@@ -154,7 +154,7 @@ class Trainer:
         with torch.no_grad():
             for name, value in self.net.state_dict().items():
                 self.mean[name].lerp_(value, 1 - keep)
-        return {'loss': float(loss), **{name: float(value) for name, value in record.items()}}
+        return {'loss': float(loss.detach()), **{name: float(value) for name, value in record.items()}}
 
     def _strength(self):
         objective = self.config.objective
