@@ -49,7 +49,7 @@ _PRIMITIVES = {
 }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def distro_typestore(distro=None):
     """
     Message definitions of a ROS 2 distribution.
@@ -104,7 +104,7 @@ def dds_type_name(type_name):
     return f'{package}::{kind}::dds_::{name}_'
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def sample_type(typestore, type_name):
     """
     Cyclone DDS type of a ROS 2 message whose samples hold CDR bytes, with their 4-byte header.
@@ -135,7 +135,7 @@ def _wrap_cdr(cls, data, *_args, **_kwargs):
     return cls(data)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _nested_struct(typestore, type_name):
     return _make_struct(typestore, type_name)
 
@@ -143,9 +143,7 @@ def _nested_struct(typestore, type_name):
 def _make_struct(typestore, type_name):
     if type_name not in typestore.fielddefs:
         raise DlcError(f'Unknown message type {type_name!r}.')
-    fields = {
-        name: _idl_type(typestore, kind) for name, kind in typestore.fielddefs[type_name][1]
-    }
+    fields = {name: _idl_type(typestore, kind) for name, kind in typestore.fielddefs[type_name][1]}
     return make_idl_struct(
         type_name.replace('/', '_'), dds_type_name(type_name), fields, dataclassify=False
     )
@@ -167,5 +165,3 @@ def _idl_type(typestore, kind):
     if node == Nodetype.ARRAY:
         return array[item, length]
     return sequence[item, length] if length else sequence[item]
-
-

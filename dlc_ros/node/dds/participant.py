@@ -1,44 +1,18 @@
-"""One node in the ROS 2 graph: publishers, subscriptions and their thread, over Cyclone DDS."""
+"""One node in the ROS 2 graph: its publishers, subscriptions and their thread."""
 
-import collections
-import logging
-import os
 import threading
-import time
-import weakref
-from xml.sax.saxutils import quoteattr
 
-from cyclonedds.core import DDSException, GuardCondition, Policy, Qos, ReadCondition, WaitSet
-from cyclonedds.core import InstanceState, SampleState, ViewState
-from cyclonedds.domain import Domain, DomainParticipant
-from cyclonedds.pub import DataWriter
-from cyclonedds.sub import DataReader
-from cyclonedds.topic import Topic
+from cyclonedds.core import DDSException, GuardCondition, Policy, Qos, WaitSet
+from cyclonedds.domain import DomainParticipant
 from cyclonedds.util import duration
-from rosbags.serde import SerdeError
 
 from dlc_ros.errors import DlcError
 from dlc_ros.node.dds import names, qos
-from dlc_ros.node.dds.messages import build_message, distro_typestore, sample_type
+from dlc_ros.node.dds.domain import default_domain_id, open_domain
+from dlc_ros.node.dds.endpoints import Publisher, Subscription
+from dlc_ros.node.dds.messages import build_message, distro_typestore
 
-_log = logging.getLogger(__name__)
-
-# One datagram per 64 KB of a cloud and room for a whole cloud at the receiver: with the defaults
-# clouds of 2 MB lose samples, with these none were lost up to 4 MB. Where the kernel grants less
-# room (sysctl net.core.rmem_max, 208 KiB on many machines) a reliable publisher is asked within
-# milliseconds, not the usual 100, for what did not fit.
-_CONFIG = """<CycloneDDS><Domain>
-<General>{interfaces}<MaxMessageSize>65500B</MaxMessageSize>
-<FragmentSize>65000B</FragmentSize></General>
-<Discovery><ParticipantIndex>auto</ParticipantIndex>
-<MaxAutoParticipantIndex>99</MaxAutoParticipantIndex>{peers}</Discovery>
-<Internal><SocketReceiveBufferSize min="default" max="16MiB"/><NackDelay>10ms</NackDelay>
-<HeartbeatInterval min="5ms" minsched="5ms">20ms</HeartbeatInterval></Internal>
-</Domain></CycloneDDS>"""
-_LOOPBACK = ('lo', 'localhost', '127.0.0.1')
-
-# A process can configure a domain once; participants share it and the last one ends it.
-_domains = weakref.WeakValueDictionary()
+_GRAPH_TYPE = 'rmw_dds_common/msg/ParticipantEntitiesInfo'
 
 
 class Participant:
@@ -62,9 +36,9 @@ class Participant:
         self.name = names.check_node_name(name)
         self.namespace = names.check_namespace(namespace)
         self.typestore = typestore or distro_typestore()
-        domain_id = _default_domain() if domain_id is None else domain_id
+        domain_id = default_domain_id() if domain_id is None else domain_id
         try:
-            self._domain = _open_domain(domain_id, interface)
+            self._domain = open_domain(domain_id, interface)
             self._participant = DomainParticipant(domain_id, Qos(Policy.Userdata(b'enclave=/;')))
         except DDSException as error:
             where = f'interface {interface!r}' if interface else 'the default interface'
@@ -81,7 +55,7 @@ class Participant:
         self._waitset.attach(self._wake)
         self._lock = threading.Lock()
         self._graph = Publisher(
-            self, 'ros_discovery_info', _GRAPH_TYPE, qos.LATCHED, self.typestore
+            self._participant, 'ros_discovery_info', _GRAPH_TYPE, qos.LATCHED, self.typestore
         )
         self._announce()
 
@@ -110,7 +84,9 @@ class Participant:
         :raises DlcError: unknown type, bad topic name, or a topic of another type in this process.
         """
         wire_name = 'rt' + self.resolve(topic)
-        publisher = Publisher(self, wire_name, type_name, profile, typestore or self.typestore)
+        publisher = Publisher(
+            self._participant, wire_name, type_name, profile, typestore or self.typestore
+        )
         with self._lock:
             self._publishers.append(publisher)
             self._announce()
@@ -125,7 +101,9 @@ class Participant:
         :raises DlcError: unknown type, bad topic name, or a topic of another type in this process.
         """
         wire_name = 'rt' + self.resolve(topic)
-        subscription = Subscription(self, wire_name, type_name, callback, profile, raw)
+        subscription = Subscription(
+            self._participant, wire_name, type_name, callback, profile, self.typestore, raw
+        )
         with self._lock:
             self._subscriptions.append(subscription)
             self._announce()
@@ -138,14 +116,20 @@ class Participant:
                 self._thread.start()
         return subscription
 
-    def close(self):
-        """Leave the graph; pending callbacks end first. Calling it again does nothing."""
-        if self._participant is None:
+    def stop_callbacks(self):
+        """Hear no more: a running callback ends, no other begins. Publishers stay usable."""
+        if self._stopping.is_set():
             return
         self._stopping.set()
         self._wake.set(True)
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def close(self):
+        """Leave the graph, after :meth:`stop_callbacks`. Calling it again does nothing."""
+        if self._participant is None:
+            return
+        self.stop_callbacks()
         # Cyclone DDS ends an entity with its last reference; children go before their parents.
         self._waitset = self._wake = self._graph = None
         for endpoint in [*self._publishers, *self._subscriptions]:
@@ -153,15 +137,6 @@ class Participant:
         self._publishers.clear()
         self._subscriptions.clear()
         self._participant = self._domain = None
-
-    def _topic(self, wire_name, typestore, type_name):
-        try:
-            return Topic(self._participant, wire_name, sample_type(typestore, type_name))
-        except DDSException as error:
-            raise DlcError(
-                f'Cannot use topic {wire_name} as {type_name} ({error.msg.strip()}); is it in '
-                f'use here with another type?'
-            ) from None
 
     def _announce(self):
         """Tell ROS 2 which endpoints belong to this node (``ros_discovery_info``)."""
@@ -186,157 +161,3 @@ class Participant:
                 if self._stopping.is_set():
                     return
                 subscription.deliver()
-
-
-_GRAPH_TYPE = 'rmw_dds_common/msg/ParticipantEntitiesInfo'
-
-
-class Publisher:
-    """Sends messages of one topic; made by :meth:`Participant.publisher`."""
-
-    def __init__(self, participant, wire_name, type_name, profile, typestore):
-        self.topic = wire_name.removeprefix('rt')
-        self.type_name = type_name
-        self._typestore = typestore
-        topic = participant._topic(wire_name, typestore, type_name)
-        self._sample_type = topic.data_type
-        self.writer = DataWriter(
-            participant._participant, topic, profile.to_cyclone(_user_data(typestore, type_name))
-        )
-
-    def write(self, message):
-        """Send a message of the typestore's class."""
-        self.write_cdr(self._typestore.serialize_cdr(message, self.type_name))
-
-    def write_cdr(self, cdr):
-        """Send a message that is CDR bytes already (with their header, little or big endian)."""
-        try:
-            self.writer.write(self._sample_type(bytes(cdr)))
-        except DDSException as error:
-            if error.code != DDSException.DDS_RETCODE_TIMEOUT:
-                raise DlcError(f'Cannot send on {self.topic}: {error.msg.strip()}.') from None
-            _log.warning('%s: a subscriber is too slow, one message may be lost', self.topic)
-
-    @property
-    def subscriber_count(self):
-        """How many participants receive this topic now, however many subscriptions each has."""
-        handles = self.writer.get_matched_subscriptions()
-        endpoints = map(self.writer.get_matched_subscription_data, handles)
-        return len({endpoint.participant_key for endpoint in endpoints if endpoint})
-
-    def wait_for_subscribers(self, count=1, timeout=10.0):
-        """Wait until ``count`` participants subscribe; False after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
-        while self.subscriber_count < count:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        return True
-
-    def wait_until_received(self, timeout=5.0):
-        """Wait until reliable subscribers have everything; False after ``timeout`` seconds."""
-        try:
-            return self.writer.wait_for_acks(duration(seconds=timeout))
-        except DDSException:
-            return False
-
-    def close(self):
-        """Stop offering the topic."""
-        self.writer = None
-
-
-class Subscription:
-    """Receives messages of one topic; made by :meth:`Participant.subscribe`."""
-
-    def __init__(self, participant, wire_name, type_name, callback, profile, raw):
-        self.topic = wire_name.removeprefix('rt')
-        self.type_name = type_name
-        self._typestore = participant.typestore
-        self._callback = callback
-        self._raw = raw
-        topic = participant._topic(wire_name, self._typestore, type_name)
-        self._sample_type = topic.data_type
-        user_data = _user_data(self._typestore, type_name)
-        self.readers = [
-            DataReader(participant._participant, topic, variant.to_cyclone(user_data))
-            for variant in profile.variants()
-        ]
-        self.conditions = [
-            ReadCondition(reader, ViewState.Any | SampleState.Any | InstanceState.Any)
-            for reader in self.readers
-        ]
-        self._seen = collections.deque(maxlen=2 * profile.depth)
-
-    @property
-    def publisher_count(self):
-        """How many publishers send this topic now."""
-        return len({w for reader in self.readers for w in reader.get_matched_publications()})
-
-    def deliver(self):
-        """Take what has arrived and call back with it; in the participant's thread."""
-        for reader in self.readers:
-            for sample in reader.take(N=_TAKE):
-                # When a publisher leaves, a sample without a message says so.
-                if isinstance(sample, self._sample_type) and self._is_new(sample.sample_info):
-                    self._call_back(sample.cdr)
-
-    def close(self):
-        """Stop receiving the topic."""
-        self.conditions = self.readers = ()
-
-    def _is_new(self, info):
-        """With two readers of different reliability a reliable publisher's samples come twice."""
-        if len(self.readers) == 1:
-            return True
-        identity = (info.publication_handle, info.source_timestamp)
-        if identity in self._seen:
-            return False
-        self._seen.append(identity)
-        return True
-
-    def _call_back(self, message):
-        if not self._raw:
-            try:
-                message = self._typestore.deserialize_cdr(message, self.type_name)
-            except SerdeError as error:
-                _log.error('%s: a damaged message was dropped: %s', self.topic, error)
-                return
-        try:
-            self._callback(message)
-        except Exception:
-            _log.exception('%s: the callback failed', self.topic)
-
-
-_TAKE = 100
-
-
-def _user_data(typestore, type_name):
-    return f'typehash={typestore.hash_rihs01(type_name)};'.encode()
-
-
-def _default_domain():
-    text = os.environ.get('ROS_DOMAIN_ID') or '0'
-    if not text.isdigit() or int(text) > 232:
-        raise DlcError(f'ROS_DOMAIN_ID is {text!r}; it must be a number from 0 to 232.')
-    return int(text)
-
-
-def _open_domain(domain_id, interface):
-    domain = _domains.get(domain_id)
-    if domain is None:
-        domain = _domains[domain_id] = Domain(domain_id, _configuration(interface))
-    return domain
-
-
-def _configuration(interface):
-    interfaces = peers = ''
-    if interface:
-        known_by = 'address' if interface[0].isdigit() or ':' in interface else 'name'
-        tag = f'<NetworkInterface {known_by}={quoteattr(interface)}/>'
-        interfaces = f'<Interfaces>{tag}</Interfaces>'
-    if interface in _LOOPBACK:
-        # Loopback has no multicast: participants find each other by asking this host's ports.
-        peers = '<Peers><Peer address="localhost"/></Peers>'
-    ours = _CONFIG.format(interfaces=interfaces, peers=peers)
-    theirs = os.environ.get('CYCLONEDDS_URI')
-    return f'{ours},{theirs}' if theirs else ours

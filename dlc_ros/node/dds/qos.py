@@ -50,6 +50,9 @@ class QosProfile:
 
 DEFAULT = QosProfile()
 SENSOR_DATA = QosProfile(depth=5, reliable=False)
+# A big cloud that is offered best effort gets lost where sockets are small; a best-effort
+# subscriber takes a reliable one as well.
+CLOUD = QosProfile(depth=2)
 NEWEST_CLOUD = QosProfile(depth=1, reliable=None)
 TF = QosProfile(depth=100)
 TF_STATIC = QosProfile(depth=100, transient_local=True)

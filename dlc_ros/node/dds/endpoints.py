@@ -1,0 +1,152 @@
+"""Publishers and subscriptions: messages of one topic out and in."""
+
+import collections
+import logging
+import time
+
+from cyclonedds.core import DDSException, InstanceState, ReadCondition, SampleState, ViewState
+from cyclonedds.pub import DataWriter
+from cyclonedds.sub import DataReader
+from cyclonedds.topic import Topic
+from cyclonedds.util import duration
+
+from dlc_ros.errors import DlcError
+from dlc_ros.node.dds.messages import build_message, sample_type
+
+_log = logging.getLogger(__name__)
+# More than any queue here holds: one take empties it.
+_TAKE = 100
+
+
+class Publisher:
+    """Sends messages of one topic; made by :meth:`Participant.publisher`."""
+
+    def __init__(self, entity, wire_name, type_name, profile, typestore):
+        self.topic = wire_name.removeprefix('rt')
+        self.type_name = type_name
+        self._typestore = typestore
+        topic = _topic(entity, wire_name, typestore, type_name)
+        self._sample_type = topic.data_type
+        self.writer = DataWriter(
+            entity, topic, profile.to_cyclone(_user_data(typestore, type_name))
+        )
+
+    def write(self, message):
+        """Send a message of the typestore's class."""
+        self.write_cdr(self._typestore.serialize_cdr(message, self.type_name))
+
+    def publish(self, values):
+        """Send a message given as a tree of plain values; see :func:`build_message`."""
+        self.write(build_message(self._typestore, self.type_name, values))
+
+    def write_cdr(self, cdr):
+        """Send a message that is CDR bytes already (with their header, little or big endian)."""
+        try:
+            self.writer.write(self._sample_type(bytes(cdr)))
+        except DDSException as error:
+            if error.code != DDSException.DDS_RETCODE_TIMEOUT:
+                raise DlcError(f'Cannot send on {self.topic}: {error.msg.strip()}.') from None
+            _log.warning('%s: a subscriber is too slow, one message may be lost', self.topic)
+
+    @property
+    def subscriber_count(self):
+        """How many participants receive this topic now, however many subscriptions each has."""
+        handles = self.writer.get_matched_subscriptions()
+        endpoints = map(self.writer.get_matched_subscription_data, handles)
+        return len({endpoint.participant_key for endpoint in endpoints if endpoint})
+
+    def wait_for_subscribers(self, count=1, timeout=10.0):
+        """Wait until ``count`` participants subscribe; False after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while self.subscriber_count < count:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def wait_until_received(self, timeout=5.0):
+        """Wait until reliable subscribers have everything; False after ``timeout`` seconds."""
+        try:
+            return self.writer.wait_for_acks(duration(seconds=timeout))
+        except DDSException:
+            return False
+
+    def close(self):
+        """Stop offering the topic."""
+        self.writer = None
+
+
+class Subscription:
+    """Receives messages of one topic; made by :meth:`Participant.subscribe`."""
+
+    def __init__(self, entity, wire_name, type_name, callback, profile, typestore, raw):
+        self.topic = wire_name.removeprefix('rt')
+        self.type_name = type_name
+        self._typestore = typestore
+        self._callback = callback
+        self._raw = raw
+        topic = _topic(entity, wire_name, typestore, type_name)
+        self._sample_type = topic.data_type
+        user_data = _user_data(typestore, type_name)
+        self.readers = [
+            DataReader(entity, topic, variant.to_cyclone(user_data))
+            for variant in profile.variants()
+        ]
+        self.conditions = [
+            ReadCondition(reader, ViewState.Any | SampleState.Any | InstanceState.Any)
+            for reader in self.readers
+        ]
+        self._seen = collections.deque(maxlen=2 * profile.depth)
+
+    @property
+    def publisher_count(self):
+        """How many publishers send this topic now."""
+        return len({w for reader in self.readers for w in reader.get_matched_publications()})
+
+    def deliver(self):
+        """Take what has arrived and call back with it; in the participant's thread."""
+        for reader in self.readers:
+            for sample in reader.take(N=_TAKE):
+                # When a publisher leaves, a sample without a message says so.
+                if isinstance(sample, self._sample_type) and self._is_new(sample.sample_info):
+                    self._call_back(sample.cdr)
+
+    def close(self):
+        """Stop receiving the topic."""
+        self.conditions = self.readers = ()
+
+    def _is_new(self, info):
+        """With two readers of different reliability a reliable publisher's samples come twice."""
+        if len(self.readers) == 1:
+            return True
+        identity = (info.publication_handle, info.source_timestamp)
+        if identity in self._seen:
+            return False
+        self._seen.append(identity)
+        return True
+
+    def _call_back(self, message):
+        if not self._raw:
+            try:
+                message = self._typestore.deserialize_cdr(message, self.type_name)
+            except Exception as error:  # whatever the generated reader meets in foreign bytes
+                _log.error('%s: a damaged message was dropped: %s', self.topic, error)
+                return
+        try:
+            self._callback(message)
+        except Exception:
+            _log.exception('%s: the callback failed', self.topic)
+
+
+def _user_data(typestore, type_name):
+    return f'typehash={typestore.hash_rihs01(type_name)};'.encode()
+
+
+def _topic(entity, wire_name, typestore, type_name):
+    try:
+        return Topic(entity, wire_name, sample_type(typestore, type_name))
+    except DDSException as error:
+        raise DlcError(
+            f'Cannot use topic {wire_name} as {type_name} ({error.msg.strip()}); is it in use '
+            f'here with another type?'
+        ) from None

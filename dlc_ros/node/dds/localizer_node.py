@@ -1,0 +1,240 @@
+"""
+The localizer as a node of the ROS 2 graph, without ROS 2: it converts, calls and publishes.
+
+Threads: the participant's thread hears topics; one worker registers clouds; one more carries out
+commands, which read files or wait for transforms; whoever calls :meth:`LocalizerNode.run` drives
+the timers. So neither a slow registration nor a big file stops ``map -> odom`` from being
+repeated.
+"""
+
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dlc_ros.errors import DlcError
+from dlc_ros.localization.localizer import Localizer
+from dlc_ros.localization.transforms import TransformTree
+from dlc_ros.node import convert
+from dlc_ros.node.dds import qos
+from dlc_ros.node.dds.clock import NodeClock
+from dlc_ros.node.dds.participant import Participant
+from dlc_ros.node.pointcloud2 import MessageCloud
+from dlc_ros.node.worker import LatestOnly
+
+# Room in the socket buffer for one cloud of a depth camera and a few datagrams besides.
+_WANTED_RMEM = 4 << 20
+
+
+class LocalizerNode:
+    """
+    Localizer node over Cyclone DDS; topics as ``docs/architecture.md`` lists them.
+
+    :param parameters: :class:`~dlc_ros.localization.parameters.Parameters`.
+    :param name: node name.
+    :param namespace: of the node and of its relative topics.
+    :param use_sim_time: take the time from ``/clock``.
+    :raises DlcError: DDS cannot be joined; names that ROS 2 does not allow.
+    """
+
+    def __init__(self, parameters, name='localizer', namespace='/', use_sim_time=False):
+        self._log = logging.getLogger(name)
+        self._mode = parameters.mode
+        self._periods = (1.0 / parameters.publish_rate, 1.0 / parameters.diagnostics_rate)
+        self._tree = TransformTree()
+        self._clock = NodeClock(self._on_time_jump, use_sim_time)
+        timeout = parameters.lookup_timeout
+        self._localizer = Localizer(
+            parameters,
+            lambda target, source, stamp: self._tree.lookup(target, source, stamp, timeout),
+            log=self._log,
+            name=name,
+            parent_of=self._tree.parent_of,
+        )
+        self._worker = LatestOnly(self._register, self._on_failure, name=f'{name} worker')
+        self._commands = ThreadPoolExecutor(1, thread_name_prefix=f'{name} commands')
+        domain = parameters.dds.domain_id
+        self._participant = Participant(
+            name,
+            namespace,
+            domain_id=None if domain < 0 else domain,
+            interface=parameters.dds.network_interface,
+        )
+        self._publishers = {}
+        self._offer(parameters)
+        self._listen(parameters, use_sim_time)
+        self._warn_of_small_buffer()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        self.close()
+
+    @property
+    def problems(self):
+        """What keeps the node from working, one sentence each."""
+        return self._localizer.problems
+
+    def run(self, stop):
+        """
+        Drive the timers until ``stop`` is set; transforms, commands and clouds go on meanwhile.
+
+        :param stop: :class:`threading.Event`.
+        """
+        timers = (self._repeat_transform, self._publish_diagnostics)
+        due = [time.monotonic()] * len(timers)
+        while not stop.is_set():
+            for i, (timer, period) in enumerate(zip(timers, self._periods, strict=True)):
+                now = time.monotonic()
+                if now >= due[i]:
+                    timer()
+                    due[i] = max(due[i] + period, now)  # what was missed is not made up for
+            stop.wait(max(0.0, min(due) - time.monotonic()))
+
+    def close(self):
+        """Leave the graph; a registration in progress ends first, what waits is dropped."""
+        self._participant.stop_callbacks()
+        self._commands.shutdown(wait=True, cancel_futures=True)
+        self._worker.stop()
+        self._participant.close()
+
+    def _offer(self, parameters):
+        """Offer what is known from the start, so that nobody misses the first message."""
+        # Relative, so that in a namespace each robot has its own transform tree.
+        self._tf = self._participant.publisher('tf', _TF, qos.TF)
+        self._diagnostics = self._participant.publisher(
+            '/diagnostics', 'diagnostic_msgs/msg/DiagnosticArray'
+        )
+        names = parameters.objects.names if self._mode == 'object' else (parameters.frames.map,)
+        for name in names:
+            self._pose_publisher(name)
+            self._aligned_publisher(name)
+
+    def _listen(self, parameters, use_sim_time):
+        node, topics = self._participant, parameters.topics
+        node.subscribe('tf', _TF, self._on_tf, qos.TF)
+        node.subscribe('tf_static', _TF, self._on_tf_static, qos.TF_STATIC)
+        if use_sim_time:
+            node.subscribe('/clock', 'rosgraph_msgs/msg/Clock', self._on_clock, qos.CLOCK)
+        node.subscribe(topics.initial_pose, _POSE, self._on_initial_pose)
+        node.subscribe('~/relocalize', 'std_msgs/msg/Empty', self._on_relocalize)
+        node.subscribe('~/load_reference', 'std_msgs/msg/String', self._on_load_reference)
+        node.subscribe('~/load_weights', 'std_msgs/msg/String', self._on_load_weights)
+        # Last: a bag that waits for this subscription finds everything else in place.
+        node.subscribe(topics.points, _CLOUD, self._on_points, qos.NEWEST_CLOUD)
+
+    def _on_points(self, message):
+        self._worker.submit((self._clock.now_ns(), message))
+
+    def _on_clock(self, message):
+        self._clock.set(convert.ns_from_stamp(message.clock))
+
+    def _on_tf_static(self, message):
+        self._on_tf(message, static=True)
+
+    def _on_tf(self, message, static=False):
+        for stamped in message.transforms:
+            try:
+                self._tree.insert(
+                    stamped.header.frame_id,
+                    stamped.child_frame_id,
+                    convert.ns_from_stamp(stamped.header.stamp),
+                    convert.matrix_from_transform(stamped.transform),
+                    static=static,
+                )
+            except DlcError as error:
+                self._log.warning('%s', error)
+
+    def _on_initial_pose(self, message):
+        arguments = convert.arguments_of_initial_pose(message)
+        self._command(self._localizer.on_initial_pose, *arguments)
+
+    def _on_relocalize(self, _message):
+        self._command(self._localizer.relocalize)
+
+    def _on_load_reference(self, message):
+        self._command(self._localizer.load_reference, message.data)
+
+    def _on_load_weights(self, message):
+        self._command(self._localizer.load_weights, message.data)
+
+    def _on_time_jump(self, stamp_ns):
+        self._tree.clear()
+        self._localizer.on_time_jump(stamp_ns)
+
+    def _command(self, method, *arguments):
+        future = self._commands.submit(method, *arguments)
+        future.add_done_callback(self._after_command)
+
+    def _after_command(self, future):
+        if future.cancelled():
+            return
+        if future.exception():
+            self._on_failure(future.exception())
+        self._publish_diagnostics()
+
+    def _on_failure(self, error):
+        self._log.error('internal error, going on with the next input', exc_info=error)
+
+    def _register(self, item):
+        arrival_ns, message = item
+        output = self._localizer.on_cloud(
+            convert.ns_from_stamp(message.header.stamp),
+            message.header.frame_id,
+            MessageCloud(message),
+            arrival_ns,
+        )
+        self._publish_output(output)
+
+    def _repeat_transform(self):
+        self._publish_output(self._localizer.on_timer(self._clock.now_ns()))
+
+    def _publish_output(self, output):
+        if output.transforms:
+            self._tf.publish(convert.tf_values(output.transforms))
+        for estimate in output.poses:
+            self._pose_publisher(estimate.name).publish(convert.pose_values(estimate))
+        for cloud in output.aligned:
+            publisher = self._aligned_publisher(cloud.name)
+            if publisher.subscriber_count:
+                values = convert.cloud_values(cloud.stamp_ns, cloud.frame, cloud.points())
+                publisher.publish(values)
+        if output.changes:
+            self._publish_diagnostics()
+
+    def _publish_diagnostics(self):
+        now_ns = self._clock.now_ns()
+        statuses = self._localizer.diagnostics(now_ns, self._worker.skipped)
+        self._diagnostics.publish(convert.diagnostics_values(now_ns, statuses))
+
+    def _pose_publisher(self, name):
+        return self._publisher(convert.pose_topic(self._mode, name), _POSE, qos.DEFAULT)
+
+    def _aligned_publisher(self, name):
+        return self._publisher(convert.aligned_topic(self._mode, name), _CLOUD, qos.CLOUD)
+
+    def _publisher(self, topic, type_name, profile):
+        """Publisher of a topic; made when first asked for, since objects may be added later."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self._participant.publisher(topic, type_name, profile)
+        return self._publishers[topic]
+
+    def _warn_of_small_buffer(self):
+        """Say why clouds of a best-effort driver may go missing on this machine."""
+        try:
+            granted = int(Path('/proc/sys/net/core/rmem_max').read_text())
+        except (OSError, ValueError):
+            return  # not Linux
+        if granted < _WANTED_RMEM:
+            self._log.info(
+                'the kernel grants sockets %d KiB: of a best-effort publisher big clouds may get '
+                'lost; sudo sysctl -w net.core.rmem_max=%d',
+                granted >> 10,
+                _WANTED_RMEM,
+            )
+
+
+_TF = 'tf2_msgs/msg/TFMessage'
+_CLOUD = 'sensor_msgs/msg/PointCloud2'
+_POSE = 'geometry_msgs/msg/PoseWithCovarianceStamped'
