@@ -179,6 +179,42 @@ def inverse(transform):
     return make_transform(transposed, -transposed @ transform[:3, 3])
 
 
+def exp_se3(twist):
+    """
+    Rigid motion of a constant screw: ``v`` is the velocity of the point at the origin.
+
+    :param twist: (6,) ``v`` [m] then ``w`` [rad].
+    :returns: (4, 4) float64.
+    """
+    twist = np.asarray(twist, dtype=np.float64)
+    return make_transform(exp_so3(twist[3:]), _left_jacobian(twist[3:]) @ twist[:3])
+
+
+def log_se3(transform):
+    """
+    Screw that moves by a rigid transform in unit time; the inverse of :func:`exp_se3`.
+
+    :param transform: (4, 4).
+    :returns: (6,) ``v`` [m] then ``w`` [rad], angle in [0, pi].
+    """
+    rotation_vector = log_so3(transform)
+    velocity = np.linalg.solve(_left_jacobian(rotation_vector), np.asarray(transform)[:3, 3])
+    return np.concatenate([velocity, rotation_vector])
+
+
+def _left_jacobian(rotation_vector):
+    """(3, 3) mean of ``exp(s w)`` over s in [0, 1] (Sola et al., equation 145)."""
+    angle = np.linalg.norm(rotation_vector)
+    hat = skew(rotation_vector)
+    versine = 0.5 * np.sinc(0.5 * angle / np.pi) ** 2
+    # (angle - sin) / angle^3; its series where the difference would cancel.
+    if angle < 1e-2:
+        cubic = 1.0 / 6.0 - angle**2 / 120.0
+    else:
+        cubic = (angle - np.sin(angle)) / angle**3
+    return np.eye(3) + versine * hat + cubic * (hat @ hat)
+
+
 def transform_points(transform, points):
     """
     Points moved by a transform.

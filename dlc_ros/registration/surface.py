@@ -1,15 +1,17 @@
 """A cloud made ready for nearest-neighbour work: reduced, with search tree and normals."""
 
+from functools import cached_property
+
 import numpy as np
 import small_gicp
 
 from dlc_ros.registration.cloud import cloud_radius, voxel_downsample
 
-# Neighbours of a normal and of the pitch: enough for a stable plane through noisy points, few
-# enough to stay on one face.
+# Neighbours of a normal, of the pitch and of the roughness: enough for a stable plane through
+# noisy points, few enough to stay on one face.
 _NEIGHBOURS = 10
-# Points whose neighbourhoods estimate the pitch; a median of this many is steady.
-_PITCH_SAMPLES = 1000
+# Points at which pitch and roughness are measured; a median of this many is steady.
+_SAMPLES = 700
 
 
 class Surface:
@@ -19,7 +21,9 @@ class Surface:
     :ivar points: (N, 3) float64 [m].
     :ivar normals: (N, 3) float64 unit normals of arbitrary sign; zero where fewer than five
         neighbours exist.
-    :ivar pitch: edge of the square of surface that one point stands for [m].
+    :ivar pitch: edge of the square of surface that one point stands for [m], > 0.
+    :ivar roughness: standard deviation of the points about their local planes [m]: noise, and
+        what curvature looks like at this pitch.
     :ivar radius: root mean square distance from the centroid [m].
     """
 
@@ -27,7 +31,7 @@ class Surface:
         """
         Reduce the points and build tree and normals.
 
-        :param points: (N, 3) float64 in a local frame [m], at least 3 of them.
+        :param points: (N, 3) float64 in a local frame [m], at least 3 distinct ones.
         :param voxel_size: voxel edge [m]; 0 keeps every point up to ``max_points`` and picks the
             edge that leaves about ``max_points`` above that.
         :param max_points: see ``voxel_size``.
@@ -46,18 +50,24 @@ class Surface:
         )
         self.normals = self.cloud.normals()[:, :3]
         self.radius = cloud_radius(self.points)
-        self.pitch = self._pitch()
-        self.open3d_cloud = None
+        self.pitch, self.roughness = self._texture()
 
     def __len__(self):
         return len(self.points)
 
-    def _pitch(self):
-        """Edge of a point's share of surface: k neighbours fill a disc of area k pitch^2."""
+    def _texture(self):
+        """Pitch and roughness from the neighbourhoods of a sample of points."""
         k = min(_NEIGHBOURS, len(self.points) - 1)
-        step = max(1, len(self.points) // _PITCH_SAMPLES)
-        _, squared = self.tree.batch_knn_search(self.points[::step], k + 1)
-        return float(np.sqrt(np.pi * np.median(squared[:, k]) / k))
+        queries = self.points[sample(len(self.points), _SAMPLES)]
+        indices, squared = self.tree.batch_knn_search(queries, k + 1)
+        # k neighbours fill a disc of area k pitch^2. Coincident points must not make it zero.
+        pitch = np.sqrt(np.pi * np.median(squared[:, k]) / k)
+        patches = self.points[indices.astype(np.int64)]
+        patches = patches - patches.mean(axis=1, keepdims=True)
+        spread = np.linalg.eigvalsh(patches.transpose(0, 2, 1) @ patches)[:, 0]
+        # The plane through k + 1 points takes three of their degrees of freedom.
+        roughness = np.sqrt(max(np.median(spread), 0.0) / max(k - 2, 1))
+        return max(float(pitch), 1e-6 * self.radius), float(roughness)
 
     def nearest(self, queries):
         """
@@ -69,6 +79,22 @@ class Surface:
         indices, squared = self.tree.batch_knn_search(queries, 1)
         return indices[:, 0].astype(np.int64), np.sqrt(squared[:, 0])
 
+    @cached_property
+    def open3d(self):
+        """The same points, normals and covariances as an ``open3d.geometry.PointCloud``."""
+        import open3d
+
+        cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(self.points))
+        cloud.normals = open3d.utility.Vector3dVector(self.normals)
+        covariances = np.ascontiguousarray(np.asarray(self.cloud.covs())[:, :3, :3])
+        cloud.covariances = open3d.utility.Matrix3dVector(covariances)
+        return cloud
+
+
+def sample(size, count):
+    """Slice that takes at most ``count`` of ``size`` points, at even steps."""
+    return slice(None, None, max(1, -(-size // count)))
+
 
 def thin(points, max_points):
     """
@@ -78,8 +104,8 @@ def thin(points, max_points):
     :param max_points: wanted size; the result has at most about 1.1 times as many.
     :returns: (M, 3) float64.
     """
-    # Voxels of a surface go with the inverse square of the edge; a volume falls short of
-    # max_points, and a second pass corrects what the first guess left too many.
+    # Voxels of a surface go with the inverse square of the edge, those of a volume with the
+    # cube, so the first guess is corrected a few times.
     size = 4.0 * cloud_radius(points) / np.sqrt(max_points)
     reduced = voxel_downsample(points, size)
     for _ in range(8):

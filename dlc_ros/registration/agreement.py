@@ -1,0 +1,127 @@
+"""How well two surfaces agree at a pose: what candidates are ranked and judged by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlc_ros.registration.se3 import inverse, skew, transform_points
+from dlc_ros.registration.surface import sample
+
+# Points of either cloud that are compared; more only cost time.
+_SAMPLES = 2_500
+# Share of the pitch by which samples of one noise-free surface may miss each other's planes.
+_DISCRETE = 0.1
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """
+    Evidence at one pose.
+
+    :param transform: (4, 4) ``T_target_source`` it belongs to.
+    :param score: 0..1; mean over both clouds' points of ``1 - (d / distance)^2``, cut at 0,
+        with d the distance to the other cloud.
+    :param qualities: (M,) those terms one by one, forward then backward, the same points for
+        every pose of a pair: two poses are compared point by point.
+    :param inlier_fraction: share of source points within ``distance`` of the target.
+    :param reverse_fraction: share of those target points that the source's extent reaches (a
+        ball about its centroid) which are within ``distance`` of the source, 0..1.
+    :param contrast: points within ``distance`` as a share of those within three times that, both
+        ways; at a right pose points lie on the surface or, past its border, far from it.
+    :param residual: root mean square point-to-plane distance of the source's inliers [m]; NaN
+        without inliers.
+    :param expected_residual: what the roughness of the two clouds alone would leave [m].
+    :param normal_agreement: mean |cosine| between the normals of matched points, 0..1.
+    :param hessian: (6, 6) ``sum J^T J`` of the point-to-plane residuals of the inliers, scaled
+        to all source points; order x y z roll pitch yaw, target axes, error convention of
+        :mod:`dlc_ros.registration.se3`.
+    :param motion: (6, 6) the same for the inliers' motion itself instead of its part along the
+        normals, so ``x^T hessian x / x^T motion x`` is the share of a motion that planes resist.
+    :param inliers: how many source points are inliers, scaled likewise.
+    :param distance: the fine correspondence distance [m].
+    """
+
+    transform: np.ndarray
+    score: float
+    qualities: np.ndarray
+    inlier_fraction: float
+    reverse_fraction: float
+    contrast: float
+    residual: float
+    expected_residual: float
+    normal_agreement: float
+    hessian: np.ndarray
+    motion: np.ndarray
+    inliers: float
+    distance: float
+
+    @property
+    def residual_ratio(self):
+        """Residual in units of what the clouds' roughness explains; about 1 at a right pose."""
+        return self.residual / self.expected_residual
+
+
+def agreement(target, source, transform, distance):
+    """
+    Compare two surfaces at a pose, in both directions.
+
+    :param target: :class:`Surface`.
+    :param source: :class:`Surface`, its origin at its centroid.
+    :param transform: (4, 4) ``T_target_source``.
+    :param distance: fine correspondence distance [m].
+    :returns: :class:`Agreement`.
+    """
+    every = sample(len(source), _SAMPLES)
+    moved = transform_points(transform, source.points[every])
+    indices, forward = target.nearest(moved)
+    near = forward < distance
+    normals = target.normals[indices[near]]
+    residuals = np.einsum('ij,ij->i', moved[near] - target.points[indices[near]], normals)
+    levers = moved[near] - transform[:3, 3]
+    jacobian = np.hstack([normals, np.cross(levers, normals)])
+    cosines = np.einsum('ij,ij->i', source.normals[every][near] @ transform[:3, :3].T, normals)
+
+    back = transform_points(inverse(transform), target.points[sample(len(target), _SAMPLES)])
+    _, backward = source.nearest(back)
+    reach = np.square(source.points).sum(axis=1).max()
+    reached = np.square(back).sum(axis=1) <= reach
+
+    qualities = np.concatenate([_quality(forward, distance), _quality(backward, distance)])
+    close = near.mean() + (backward < distance).mean()
+    around = (forward < 3.0 * distance).mean() + (backward < 3.0 * distance).mean()
+    weight = len(source) / len(moved)
+    count = int(near.sum())
+    return Agreement(
+        transform=transform,
+        score=0.5 * float(qualities[: len(moved)].mean() + qualities[len(moved) :].mean()),
+        qualities=qualities,
+        inlier_fraction=float(near.mean()),
+        reverse_fraction=float((backward[reached] < distance).mean()) if reached.any() else 0.0,
+        contrast=float(close / max(around, 1e-12)),
+        residual=float(np.sqrt(np.mean(residuals**2))) if count else float('nan'),
+        expected_residual=expected_residual(target, source),
+        normal_agreement=float(np.abs(cosines).mean()) if count else 0.0,
+        hessian=weight * (jacobian.T @ jacobian),
+        motion=weight * _motion(levers),
+        inliers=weight * count,
+        distance=distance,
+    )
+
+
+def _motion(levers):
+    """(6, 6) ``sum J^T J`` of ``v + w x lever`` with respect to v and w."""
+    total = skew(levers.sum(axis=0))
+    moments = levers.T @ levers
+    inertia = np.trace(moments) * np.eye(3) - moments
+    return np.block([[len(levers) * np.eye(3), -total], [total, inertia]])
+
+
+def expected_residual(target, source):
+    """Point-to-plane distance that roughness and pitch of two clouds of one surface leave [m]."""
+    pitch = max(target.pitch, source.pitch)
+    return float(np.sqrt(target.roughness**2 + source.roughness**2 + (_DISCRETE * pitch) ** 2))
+
+
+def _quality(distances, limit):
+    """Epanechnikov kernel of distances: 1 at 0, 0 from ``limit`` on."""
+    return np.maximum(0.0, 1.0 - (distances / limit) ** 2)

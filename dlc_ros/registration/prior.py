@@ -1,0 +1,107 @@
+"""Where a source is believed to be before it is looked at, and what that rules out."""
+
+import numpy as np
+
+from dlc_ros.errors import ParameterError
+from dlc_ros.registration.se3 import (
+    compose,
+    covariance_of_compose,
+    inverse,
+    is_rigid,
+    log_so3,
+    nearest_rigid,
+    symmetric,
+)
+
+# Standard deviations of an initial pose that comes without a covariance: a person's click or a
+# guess from a plan. The length is a share of the reference's radius.
+DEFAULT_ROTATION = np.radians(30.0)
+DEFAULT_LENGTH = 0.3
+# Smallest standard deviations that are believed: a 2D initial pose has zeros for z, roll, pitch.
+_LEAST_ROTATION = np.radians(1.0)
+_LEAST_LENGTH = 0.01
+# Squared Mahalanobis distance (6 degrees of freedom) beyond which one in 10,000 true poses lies.
+_IMPLAUSIBLE = 27.86
+# How much farther a rival must be for the prior to decide: odds of 100 to 1.
+_DECISIVE = 9.21
+
+
+class PosePrior:
+    """
+    Gaussian belief about ``T_target_source`` between two local frames.
+
+    :ivar transform: (4, 4) mean.
+    :ivar covariance: (6, 6), order x y z roll pitch yaw, target axes.
+    """
+
+    def __init__(self, transform, covariance):
+        self.transform, self.covariance = transform, covariance
+        self._information = np.linalg.inv(covariance)
+
+    @classmethod
+    def of(cls, init, covariance, target_frame, source_frame, radius):
+        """
+        Check a user's initial pose and bring it into the local frames.
+
+        :param init: (4, 4) ``T_target_source``.
+        :param covariance: (6, 6) of it, or None for the default.
+        :param target_frame: :class:`LocalFrame` of the reference.
+        :param source_frame: :class:`LocalFrame` of the source.
+        :param radius: of the reference [m].
+        :raises ParameterError: not a rigid transform, not a covariance.
+        """
+        if not is_rigid(init):
+            raise ParameterError(
+                'init: expected a rigid (4, 4) transform T_target_source (rotation without scale'
+                f' or mirror, last row 0 0 0 1), got {np.array2string(np.asarray(init))}'.replace(
+                    '\n', ' '
+                )
+            )
+        ahead = compose(inverse(target_frame.transform), nearest_rigid(init))
+        local = compose(ahead, source_frame.transform)
+        least = np.repeat([_LEAST_LENGTH * radius, _LEAST_ROTATION], 3)
+        if covariance is None:
+            wide = np.repeat([DEFAULT_LENGTH * radius, DEFAULT_ROTATION], 3)
+            return cls(local, np.diag(wide**2))
+        covariance = _checked_covariance(covariance)
+        moved = covariance_of_compose(ahead, covariance, source_frame.transform)
+        return cls(local, moved + np.diag(least**2))
+
+    def reach(self, radius):
+        """Root mean square displacement of a source point of that radius under the prior [m]."""
+        variances = np.diag(self.covariance)
+        # A turn moves a point by its distance from the axis: 2/3 of the squared radius.
+        return float(np.sqrt(variances[:3].sum() + 2.0 / 3.0 * radius**2 * variances[3:].sum()))
+
+    def distance(self, transform):
+        """Squared Mahalanobis distance of a pose (4, 4) from the mean."""
+        error = np.empty(6)
+        error[:3] = transform[:3, 3] - self.transform[:3, 3]
+        error[3:] = log_so3(transform[:3, :3] @ self.transform[:3, :3].T)
+        return float(error @ self._information @ error)
+
+    def plausible(self, transform):
+        """Whether a pose is not too far from the mean to be true."""
+        return self.distance(transform) < _IMPLAUSIBLE
+
+    def separates(self, chosen, rival):
+        """Whether the prior decides between two poses that explain the clouds as well."""
+        return self.distance(rival) - self.distance(chosen) > _DECISIVE
+
+
+def _checked_covariance(covariance):
+    """(6, 6) float64, symmetric and without negative variances, or ParameterError."""
+    try:
+        matrix = np.asarray(covariance, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape != (6, 6) or not np.isfinite(matrix).all():
+        raise ParameterError(
+            'init_covariance: expected a finite (6, 6) matrix in the order x y z roll pitch yaw'
+        )
+    matrix = symmetric(matrix)
+    if np.linalg.eigvalsh(matrix)[0] < -1e-9 * np.abs(matrix).max(initial=1.0):
+        raise ParameterError(
+            'init_covariance: has a negative variance; it must be symmetric positive semi-definite'
+        )
+    return matrix
