@@ -1,0 +1,1 @@
+"""The rclpy side: a lifecycle node that converts, calls and publishes."""

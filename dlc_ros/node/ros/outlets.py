@@ -1,0 +1,84 @@
+"""What the node publishes while it is active, and its diagnostics."""
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import PointCloud2
+from tf2_msgs.msg import TFMessage
+
+from dlc_ros.node import convert
+from dlc_ros.node.ros.messages import build_message
+
+
+class Outlets:
+    """
+    Publishers of transforms, poses and aligned clouds.
+
+    :param node: rclpy node.
+    :param mode: ``map`` or ``object``: decides the topics' names.
+    """
+
+    def __init__(self, node, mode):
+        self._node = node
+        self._mode = mode
+        self._tf = node.create_publisher(TFMessage, '/tf', QoSProfile(depth=100))
+        self._by_topic = {}
+
+    def prepare(self, name):
+        """Open the topics of a reference, so that they can be found before its first pose."""
+        self._publisher(PoseWithCovarianceStamped, convert.pose_topic(self._mode, name))
+        self._publisher(PointCloud2, convert.aligned_topic(self._mode, name))
+
+    def publish(self, output):
+        """Publish an :class:`~dlc_ros.localization.output.Output`."""
+        if output.transforms:
+            self._tf.publish(build_message(TFMessage, convert.tf_values(output.transforms)))
+        for pose in output.poses:
+            topic = convert.pose_topic(self._mode, pose.name)
+            message = build_message(PoseWithCovarianceStamped, convert.pose_values(pose))
+            self._publisher(PoseWithCovarianceStamped, topic).publish(message)
+        for cloud in output.aligned:
+            topic = convert.aligned_topic(self._mode, cloud.name)
+            publisher = self._publisher(PointCloud2, topic)
+            if publisher.get_subscription_count():
+                values = convert.cloud_values(cloud.stamp_ns, cloud.frame, cloud.points())
+                publisher.publish(build_message(PointCloud2, values))
+
+    def close(self):
+        """Destroy the publishers."""
+        for publisher in (self._tf, *self._by_topic.values()):
+            self._node.destroy_publisher(publisher)
+        self._by_topic.clear()
+
+    def _publisher(self, kind, topic):
+        # A reference may be loaded, and so named, while the node runs.
+        if topic not in self._by_topic:
+            self._by_topic[topic] = self._node.create_publisher(
+                kind,
+                topic,
+                QoSProfile(depth=1),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+        return self._by_topic[topic]
+
+
+class DiagnosticsOutlet:
+    """
+    Publisher of ``/diagnostics``.
+
+    :param node: rclpy node.
+    """
+
+    def __init__(self, node):
+        self._node = node
+        self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+
+    def publish(self, now_ns, statuses):
+        """Publish a list of :class:`~dlc_ros.localization.output.DiagnosticStatus`."""
+        values = convert.diagnostics_values(now_ns, statuses)
+        self._publisher.publish(build_message(DiagnosticArray, values))
+
+    def close(self):
+        """Destroy the publisher."""
+        self._node.destroy_publisher(self._publisher)

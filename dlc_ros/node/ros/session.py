@@ -1,0 +1,233 @@
+"""
+What the lifecycle node holds while it is configured.
+
+Threads: the executor runs timers, subscriptions and services; one worker registers clouds; one
+more thread carries out the commands that read files or wait for transforms. So neither a slow
+registration nor a big file stops ``map -> odom`` from being repeated or tf2 from listening.
+"""
+
+import functools
+import gc
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Empty, String
+from std_srvs.srv import Trigger
+
+from dlc_ros.localization.localizer import Localizer
+from dlc_ros.node.convert import arguments_of_initial_pose, ns_from_stamp
+from dlc_ros.node.pointcloud2 import points_from_message
+from dlc_ros.node.ros.outlets import DiagnosticsOutlet, Outlets
+from dlc_ros.node.ros.transforms import Transforms
+from dlc_ros.node.worker import LatestOnly
+
+
+class Session:
+    """
+    A localizer with its threads and its part of the ROS graph.
+
+    :param node: rclpy node; its executor must not be the caller of what waits here.
+    :param parameters: :class:`~dlc_ros.localization.parameters.Parameters`.
+    """
+
+    def __init__(self, node, parameters):
+        self._node = node
+        self._parameters = parameters
+        self._outlets = None  # while active
+        self._publishing = threading.Lock()  # held while self._outlets is used or replaced
+        self._while_active = ExitStack()
+        # What is opened below is closed in reverse order, also when one of the steps fails.
+        with ExitStack() as opened:
+            self._transforms = Transforms(node, parameters.lookup_timeout)
+            opened.callback(self._transforms.close)
+            # The model is loaded and runs for the first time here: it describes the references.
+            self._localizer = Localizer(
+                parameters,
+                self._transforms.lookup,
+                node.get_logger(),
+                node.get_name(),
+                self._transforms.parent_of,
+            )
+            opened.callback(self._free_model)
+            self._diagnostics = DiagnosticsOutlet(node)
+            opened.callback(self._diagnostics.close)
+            self._worker = LatestOnly(self._register, self._unexpected, 'registration')
+            opened.callback(self._worker.stop)
+            self._commands = ThreadPoolExecutor(1, 'commands')
+            opened.callback(self._commands.shutdown, cancel_futures=True)
+            self._listen_to_commands(opened)
+            self._watch_time(opened)
+            # A paused simulation must not look like a dead node: diagnostics keep steady time.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            timer = node.create_timer(
+                1.0 / parameters.diagnostics_rate, self._report, clock=steady
+            )
+            opened.callback(node.destroy_timer, timer)
+            self._while_configured = opened.pop_all()
+
+    def start(self):
+        """Take clouds and publish."""
+        node, parameters = self._node, self._parameters
+        with ExitStack() as opened:
+            outlets = Outlets(node, parameters.mode)
+            opened.callback(self._end_publishing)
+            with self._publishing:
+                self._outlets = outlets
+            if parameters.mode == 'map':
+                timer = node.create_timer(1.0 / parameters.publish_rate, self._repeat)
+                opened.callback(node.destroy_timer, timer)
+                outlets.prepare(parameters.frames.map)
+            for name in parameters.objects.names:
+                outlets.prepare(name)
+            clouds = node.create_subscription(
+                PointCloud2,
+                parameters.topics.points,
+                self._on_cloud,
+                # SensorData, but of clouds that wait only the newest is worth anything.
+                QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            opened.callback(node.destroy_subscription, clouds)
+            self._while_active = opened.pop_all()
+
+    def stop(self):
+        """Take no clouds and publish nothing, not even the cloud that is being registered."""
+        self._while_active.close()
+
+    def close(self):
+        """Stop, end the threads, free the model."""
+        self.stop()
+        self._while_configured.close()
+
+    def update(self, parameters):
+        """
+        Apply changed parameters.
+
+        :returns: :class:`~dlc_ros.localization.output.CommandResult`.
+        """
+        result = self._localizer.update(parameters)
+        if result.accepted:
+            self._parameters = parameters
+        return result
+
+    def _listen_to_commands(self, opened):
+        """Every command is a topic; ~/relocalize, which answers at once, a service too."""
+        node = self._node
+        handlers = (
+            (
+                PoseWithCovarianceStamped,
+                self._parameters.topics.initial_pose,
+                self._on_initial_pose,
+            ),
+            (Empty, '~/relocalize', lambda _: self._relocalize()),
+            (String, '~/load_reference', self._on_load_reference),
+            (String, '~/load_weights', self._on_load_weights),
+        )
+        for kind, topic, handler in handlers:
+            subscription = node.create_subscription(kind, topic, handler, QoSProfile(depth=10))
+            opened.callback(node.destroy_subscription, subscription)
+        service = node.create_service(Trigger, '~/relocalize', self._on_relocalize_service)
+        opened.callback(node.destroy_service, service)
+
+    def _watch_time(self, opened):
+        """Start afresh when the clock goes back, or changes between wall and simulated time."""
+        back = max(1, round(self._parameters.tracking.time_jump * 1e9))
+        jumps = self._node.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-back)),
+            post_callback=self._on_time_jump,
+        )
+        opened.callback(jumps.unregister)
+
+    def _free_model(self):
+        self._localizer = None
+        gc.collect()
+        # Give the memory that torch keeps in reserve back to the device.
+        torch = sys.modules.get('torch')
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    # Executor's thread.
+
+    def _on_cloud(self, message):
+        self._worker.submit((message, self._now_ns()))
+
+    def _repeat(self):
+        self._publish(self._localizer.on_timer(self._now_ns()))
+
+    def _report(self):
+        statuses = self._localizer.diagnostics(self._now_ns(), self._worker.skipped)
+        self._diagnostics.publish(self._now_ns(), statuses)
+
+    def _on_time_jump(self, _jump):
+        self._transforms.clear()
+        self._localizer.on_time_jump(self._now_ns())
+
+    def _on_initial_pose(self, message):
+        arguments = arguments_of_initial_pose(message)
+        self._command(self._localizer.on_initial_pose, *arguments)
+
+    def _on_load_reference(self, message):
+        self._command(self._localizer.load_reference, message.data)
+
+    def _on_load_weights(self, message):
+        self._command(self._localizer.load_weights, message.data)
+
+    def _on_relocalize_service(self, _request, response):
+        result = self._relocalize()
+        response.success, response.message = result.accepted, result.message
+        return response
+
+    def _relocalize(self):
+        result = self._localizer.relocalize()
+        self._report()
+        return result
+
+    def _command(self, function, *arguments):
+        def run():
+            try:
+                function(*arguments)
+            except Exception as error:
+                self._unexpected(error)
+            self._report()
+
+        self._commands.submit(run)
+
+    # Worker's thread.
+
+    def _register(self, item):
+        message, arrival_ns = item
+        output = self._localizer.on_cloud(
+            ns_from_stamp(message.header.stamp),
+            message.header.frame_id,
+            functools.partial(points_from_message, message),
+            arrival_ns,
+        )
+        self._publish(output)
+        if output.changes:
+            self._report()
+
+    # Any thread.
+
+    def _publish(self, output):
+        with self._publishing:
+            if self._outlets is not None:
+                self._outlets.publish(output)
+
+    def _end_publishing(self):
+        with self._publishing:
+            self._outlets.close()
+            self._outlets = None
+
+    def _unexpected(self, error):
+        self._node.get_logger().error(f'{type(error).__name__}: {error}')
+
+    def _now_ns(self):
+        return self._node.get_clock().now().nanoseconds

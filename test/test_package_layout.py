@@ -1,0 +1,171 @@
+"""The package as colcon builds and installs it, and one version everywhere."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import dlc_ros
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_SOURCE = {'.git', '.venv', 'build', 'install', 'log', 'results', 'runs', '__pycache__'}
+EXECUTABLES = ('localizer', 'dlc-ros', 'dlc-train', 'dlc-eval')
+
+pytest.importorskip('colcon_core', reason='colcon is not installed (pip install colcon-ros)')
+
+
+def plain_environment():
+    """Environment without a ROS 2 underlay, so that the build can lean on nothing but itself."""
+    unwanted = ('AMENT_', 'COLCON_', 'PYTHONPATH', 'ROS_', 'CMAKE_PREFIX_PATH')
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
+    kept['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{kept["PATH"]}'
+    return kept
+
+
+@pytest.fixture(scope='module')
+def prefix(tmp_path_factory):
+    """Where ``colcon build`` installed the package, from a copy of the tree."""
+    workspace = tmp_path_factory.mktemp('colcon')
+    shutil.copytree(
+        ROOT,
+        workspace / 'src' / 'dlc_ros',
+        ignore=lambda _, names: [n for n in names if n in NOT_SOURCE or n.endswith('.egg-info')],
+    )
+    built = subprocess.run(
+        [sys.executable, '-m', 'colcon', 'build', '--executor', 'sequential'],
+        cwd=workspace,
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return workspace / 'install' / 'dlc_ros'
+
+
+@pytest.fixture(scope='module')
+def site_packages(prefix):
+    return next(prefix.glob('lib/python3*/site-packages'))
+
+
+def in_workspace(prefix, *command):
+    """Run a command as in a shell that has sourced the workspace; returns the process."""
+    return subprocess.run(
+        ['bash', '-c', f'source "{prefix.parent}/local_setup.bash" && exec "$@"', '-', *command],
+        cwd=prefix,
+        env=plain_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_index_knows_the_package(prefix):
+    assert (prefix / 'share/ament_index/resource_index/packages/dlc_ros').is_file()
+    assert (prefix / 'share/dlc_ros/package.xml').is_file()
+
+
+@pytest.mark.parametrize(
+    ('folder', 'pattern'), [('launch', '*.launch.py'), ('config', '*.yaml'), ('rviz', '*.rviz')]
+)
+def test_shared_files_are_installed_as_they_are(prefix, folder, pattern):
+    sources = sorted((ROOT / folder).glob(pattern))
+    assert sources
+    for source in sources:
+        assert (prefix / 'share/dlc_ros' / folder / source.name).read_text() == source.read_text()
+
+
+def test_every_module_is_installed_and_training_under_its_own_name(site_packages):
+    for tree, package in ((ROOT / 'dlc_ros', 'dlc_ros'), (ROOT / 'training', 'dlc_training')):
+        expected = {path.relative_to(tree) for path in tree.rglob('*.py')}
+        installed = {
+            path.relative_to(site_packages / package)
+            for path in (site_packages / package).rglob('*.py')
+        }
+        assert installed == expected
+    names = {path.name for path in site_packages.iterdir() if path.suffix != '.egg-info'}
+    assert {name for name in names if '.' not in name} == {'dlc_ros', 'dlc_training'}
+
+
+@pytest.mark.parametrize(
+    ('tree', 'package', 'patterns'),
+    [
+        ('dlc_ros', 'dlc_ros', ('weights/*.safetensors', 'weights/*.json')),
+        ('training', 'dlc_training', ('configs/*.yaml',)),
+    ],
+)
+def test_data_of_the_packages_is_installed(site_packages, tree, package, patterns):
+    sources = [path for pattern in patterns for path in (ROOT / tree).glob(pattern)]
+    for source in sources:
+        copy = site_packages / package / source.relative_to(ROOT / tree)
+        assert copy.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize('name', EXECUTABLES)
+def test_executables_are_where_ros2_run_looks(prefix, name):
+    executable = prefix / 'lib/dlc_ros' / name
+    assert os.access(executable, os.X_OK)
+    asked = in_workspace(prefix, str(executable), '--help')
+    assert asked.returncode == 0, asked.stderr
+    assert 'usage' in asked.stdout.lower()
+
+
+def test_installed_package_imports_from_the_workspace(prefix, site_packages):
+    done = in_workspace(
+        prefix,
+        sys.executable,
+        '-c',
+        'import dlc_ros, dlc_training\n'
+        'print(dlc_ros.__file__, dlc_training.__file__, dlc_ros.__version__, sep="\\n")',
+    )
+    assert done.stdout.splitlines() == [
+        str(site_packages / 'dlc_ros/__init__.py'),
+        str(site_packages / 'dlc_training/__init__.py'),
+        dlc_ros.__version__,
+    ]
+
+
+def test_one_version_everywhere(site_packages):
+    manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
+    newest = re.search(r'^(\d+\.\d+\.\d+) \(', (ROOT / 'CHANGELOG.rst').read_text(), re.MULTILINE)
+    built = next(metadata.distributions(name='dlc_ros', path=[str(site_packages)]))
+    versions = {
+        'module': dlc_ros.__version__,
+        'package.xml': manifest.findtext('version'),
+        'CHANGELOG.rst': newest[1],
+        'built': built.version,
+    }
+    assert len(set(versions.values())) == 1, versions
+
+
+def test_manifest_and_setup_agree(site_packages):
+    manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
+    built = next(metadata.distributions(name='dlc_ros', path=[str(site_packages)])).metadata
+    assert manifest.get('format') == '3'
+    assert manifest.findtext('export/build_type') == 'ament_python'
+    assert manifest.findtext('name') == built['Name'].replace('-', '_') == 'dlc_ros'
+    assert manifest.findtext('license') == built['License'] == 'Apache-2.0'
+    assert manifest.find('maintainer').get('email') == built['Maintainer-email']
+
+
+def test_manifest_lists_the_ros_packages_that_are_imported():
+    manifest = ElementTree.parse(ROOT / 'package.xml').getroot()
+    listed = {entry.text for entry in manifest.iter('exec_depend')}
+    files = [*(ROOT / 'dlc_ros/node/ros').glob('*.py'), *(ROOT / 'launch').glob('*.py')]
+    imported = set()
+    for path in files:
+        found = re.findall(r'^\s*(?:from|import) (\w+)', path.read_text(), re.MULTILINE)
+        imported |= set(found)
+    ours = {'dlc_ros', 'dlc_training', 'numpy', 'scipy', 'torch', 'yaml'}
+    # tf2_ros is the module of the package tf2_ros_py.
+    needed = {name if name != 'tf2_ros' else 'tf2_ros_py' for name in imported - ours}
+    assert 'rclpy' in needed
+    assert needed - set(sys.stdlib_module_names) <= listed
