@@ -89,9 +89,7 @@ class Localizer:
 
         :param stamp_ns: of the cloud; 0 means none was set and ``arrival_ns`` is used.
         :param frame_id: frame of the points.
-        :param points: (N, 3) floats [m]; rows with NaN or Inf are ignored. Or a callable without
-            arguments that gives them, or raises CloudError: a message that is unpacked only when
-            its header is accepted.
+        :param points: (N, 3) floats [m]; rows with NaN or Inf are ignored.
         :param arrival_ns: the node's clock when the cloud arrived.
         :returns: :class:`Output`; its aligned clouds are moved only when asked.
         """
@@ -234,7 +232,6 @@ class Localizer:
                 return self._output()
             diameter = max(tracker.reference.cloud.diameter for tracker in ready)
         try:
-            points = points() if callable(points) else points
             scene = self._mode.scene(stamp_ns, frame_id, points, diameter)
         except DlcError as error:
             with self._state:

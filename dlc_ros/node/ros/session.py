@@ -6,7 +6,6 @@ more thread carries out the commands that read files or wait for transforms. So 
 registration nor a big file stops ``map -> odom`` from being repeated or tf2 from listening.
 """
 
-import functools
 import gc
 import sys
 import threading
@@ -24,7 +23,7 @@ from std_srvs.srv import Trigger
 
 from dlc_ros.localization.localizer import Localizer
 from dlc_ros.node.convert import arguments_of_initial_pose, ns_from_stamp
-from dlc_ros.node.pointcloud2 import points_from_message
+from dlc_ros.node.pointcloud2 import MessageCloud
 from dlc_ros.node.ros.outlets import DiagnosticsOutlet, Outlets
 from dlc_ros.node.ros.transforms import Transforms
 from dlc_ros.node.worker import LatestOnly
@@ -207,7 +206,7 @@ class Session:
         output = self._localizer.on_cloud(
             ns_from_stamp(message.header.stamp),
             message.header.frame_id,
-            functools.partial(points_from_message, message),
+            MessageCloud(message),
             arrival_ns,
         )
         self._publish(output)
