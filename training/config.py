@@ -20,7 +20,7 @@ class NetConfig(_Section):
     width: int = Field(96, ge=8, description='Channels of a keypoint.')
     heads: int = Field(4, ge=1, description='Attention heads.')
     layers: int = Field(3, ge=1, description='Blocks of attention within and across clouds.')
-    keypoints: int = Field(256, ge=16, description='Keypoints per cloud.')
+    keypoints: int = Field(160, ge=16, description='Keypoints per cloud.')
     neighbours: int = Field(32, ge=4, description='Points of each neighbourhood.')
     affinity_width: int = Field(64, ge=4, description='Channels in which keypoints are compared.')
 
@@ -29,7 +29,7 @@ class DataConfig(_Section):
     """Generated pairs."""
 
     kinds: dict[Literal['crop', 'view', 'room'], float] = Field(
-        {'crop': 0.6, 'view': 0.25, 'room': 0.15}, description='Share of each kind of pair.'
+        {'crop': 0.6, 'view': 0.22, 'room': 0.18}, description='Share of each kind of pair.'
     )
     workers: int = Field(1, ge=0, description='Processes that generate pairs; 0 for none.')
 
@@ -39,8 +39,8 @@ class ObjectiveConfig(_Section):
 
     name: Literal['none', 'dlc'] = Field('dlc', description='Which landscape shaping.')
     dlc: DlcOptions = Field(DlcOptions(), description='Hinges of Deep Loss Convexification.')
-    warm_up: int = Field(1500, ge=0, description='Steps without hinges; they start from features.')
-    ramp: int = Field(500, ge=1, description='Steps over which rho grows after the warm-up.')
+    warm_up: int = Field(2500, ge=0, description='Steps without hinges; they start from features.')
+    ramp: int = Field(1000, ge=1, description='Steps over which rho grows after the warm-up.')
     radii_deg: tuple[float, float, float, float] = Field(
         (180.0, 90.0, 45.0, 20.0), description='Radius of the bowl asked for, per beta [deg].'
     )
@@ -54,12 +54,12 @@ class ObjectiveConfig(_Section):
 class OptimiserConfig(_Section):
     """AdamW and its schedule."""
 
-    steps: int = Field(6000, ge=1, description='Optimiser steps.')
+    steps: int = Field(10500, ge=1, description='Optimiser steps.')
     batch: int = Field(8, ge=1, description='Pairs per step.')
-    rate: float = Field(1e-3, gt=0, description='Peak learning rate.')
+    rate: float = Field(7e-4, gt=0, description='Peak learning rate.')
     rise: int = Field(100, ge=1, description='Steps of linear rise to the peak.')
     decay_share: float = Field(
-        0.4, ge=0, le=1, description='Last share of steps that decays to 0.'
+        0.35, ge=0, le=1, description='Last share of steps that decays to 0.'
     )
     weight_decay: float = Field(1e-3, ge=0, description='AdamW weight decay.')
     clip: float = Field(1.0, gt=0, description='Largest norm of the gradient.')
@@ -74,7 +74,7 @@ class TrainingConfig(_Section):
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='Where the network runs.')
     threads: int = Field(1, ge=1, description='CPU threads of the network.')
     half: bool = Field(True, description='bfloat16 for the network (not for the energy).')
-    save_every: int = Field(200, ge=1, description='Steps between checkpoints.')
+    save_every: int = Field(100, ge=1, description='Steps between checkpoints.')
     net: NetConfig = NetConfig()
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

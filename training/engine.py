@@ -154,7 +154,10 @@ class Trainer:
         with torch.no_grad():
             for name, value in self.net.state_dict().items():
                 self.mean[name].lerp_(value, 1 - keep)
-        return {'loss': float(loss.detach()), **{name: float(value) for name, value in record.items()}}
+        return {
+            'loss': float(loss.detach()),
+            **{name: float(value) for name, value in record.items()},
+        }
 
     def _strength(self):
         objective = self.config.objective

@@ -19,7 +19,7 @@ class NetOptions:
     width: int = 96
     heads: int = 4
     layers: int = 3
-    keypoints: int = 256
+    keypoints: int = 160
     neighbours: int = 32
     affinity_width: int = 64
 

@@ -4,7 +4,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from dlc_training.data.primitives import Box
-from dlc_training.data.solids import Solid, make_solid
+from dlc_training.data.solid import Solid
+from dlc_training.data.solids import make_solid
 
 
 def make_room(seed):

@@ -1,0 +1,112 @@
+"""One solid: primitives joined and cut; samples of its surface, and what a sensor sees of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Solid:
+    """
+    The union of ``parts`` minus the union of ``cuts``, in any frame.
+
+    :param parts: primitives that are joined.
+    :param cuts: primitives that are removed from the union.
+    """
+
+    parts: tuple
+    cuts: tuple = ()
+
+    def distance(self, points):
+        """Signed distance bound of (..., 3) points: negative inside, at most the true distance."""
+        inside = np.minimum.reduce([part.distance(points) for part in self.parts])
+        for cut in self.cuts:
+            inside = np.maximum(inside, -cut.distance(points))
+        return inside
+
+    def sample(self, n, rng):
+        """
+        Draw points uniformly from the surface.
+
+        :param n: number of points.
+        :param rng: numpy Generator.
+        :return: points (n, 3) float64 and outward unit normals (n, 3).
+        """
+        found_points, found_normals, found = [], [], 0
+        everything = (*self.parts, *self.cuts)
+        areas = np.array([p.area for p in everything])
+        share = areas / areas.sum()
+        while found < n:
+            counts = rng.multinomial(2 * n, share)
+            for index, (primitive, count) in enumerate(zip(everything, counts, strict=True)):
+                if count == 0:
+                    continue
+                points, normals = primitive.sample(count, rng)
+                is_cut = index >= len(self.parts)
+                keep = self._exposed(points, index, is_cut)
+                found_points.append(points[keep])
+                found_normals.append(-normals[keep] if is_cut else normals[keep])
+                found += int(keep.sum())
+        order = rng.permutation(found)[:n]
+        return np.concatenate(found_points)[order], np.concatenate(found_normals)[order]
+
+    def _exposed(self, points, index, is_cut):
+        """Which surface points of primitive ``index`` lie on the surface of the whole."""
+        keep = np.ones(len(points), bool)
+        if is_cut:
+            keep &= np.minimum.reduce([p.distance(points) for p in self.parts]) < 0
+        for other, primitive in enumerate((*self.parts, *self.cuts)):
+            if other != index and (other >= len(self.parts) or not is_cut):
+                keep &= primitive.distance(points) > 0
+        return keep
+
+    def visible_from(self, eye, points, normals, steps=20):
+        """
+        Which surface points a sensor sees.
+
+        Marches from each point towards the eye by the signed distance (sphere tracing); a ray
+        that comes close to the surface again is blocked.
+
+        :param eye: (3,) position of the sensor.
+        :param points: (n, 3) points on the surface.
+        :param normals: (n, 3) outward unit normals.
+        :return: (n,) bool.
+        """
+        ray = eye - points
+        length = np.linalg.norm(ray, axis=1)
+        ray /= length[:, None]
+        visible = np.einsum('ij,ij->i', ray, normals) > 0.05
+        index = np.flatnonzero(visible)
+        travelled = np.full(len(index), 0.02)
+        start, direction, far = points[index] + 0.01 * normals[index], ray[index], length[index]
+        active = np.ones(len(index), bool)
+        for _ in range(steps):
+            gap = self.distance(start[active] + travelled[active, None] * direction[active])
+            blocked = gap < 1e-3
+            rows = np.flatnonzero(active)
+            visible[index[rows[blocked]]] = False
+            travelled[rows] += np.maximum(gap, 0.01)
+            active[rows[blocked]] = False
+            active &= travelled < far
+            if not active.any():
+                break
+        return visible
+
+    def placed(self, rotation, translation):
+        """The same solid moved by ``p -> rotation @ p + translation``."""
+        return Solid(
+            tuple(p.placed(rotation, translation) for p in self.parts),
+            tuple(c.placed(rotation, translation) for c in self.cuts),
+        )
+
+    def scaled(self, factor):
+        """The same solid scaled about the origin."""
+        return Solid(
+            tuple(_scaled(p, factor) for p in self.parts),
+            tuple(_scaled(c, factor) for c in self.cuts),
+        )
+
+
+def _scaled(primitive, factor):
+    fields = {k: v if k == 'rotation' else v * factor for k, v in primitive.__dict__.items()}
+    return type(primitive)(**fields)
