@@ -134,6 +134,21 @@ def load_yaml(path, overrides=None, node_name='localizer'):
     :param overrides: dict of flat names that win over the file.
     :raises ParameterError: see :func:`from_flat`; also for a file that is not such a file.
     """
+    flat = read_yaml(path, node_name)
+    flat = {name: value for name, value in flat.items() if not name.startswith(ROS_OWN)}
+    try:
+        return from_flat({**flat, **(overrides or {})})
+    except ParameterError as error:
+        raise ParameterError(f'{path}: {error}') from None
+
+
+def read_yaml(path, node_name='localizer'):
+    """
+    Flat values of a ROS 2 parameter file as they stand there, ROS's own ones among them.
+
+    :param path: YAML file.
+    :raises ParameterError: it cannot be read or is not such a file.
+    """
     try:
         with open(path, encoding='utf-8') as stream:
             document = yaml.safe_load(stream)
@@ -147,11 +162,7 @@ def load_yaml(path, overrides=None, node_name='localizer'):
     flat = {}
     for section in _sections(path, document, node_name):
         flat.update(_flatten(section, ''))
-    flat = {name: value for name, value in flat.items() if not name.startswith(ROS_OWN)}
-    try:
-        return from_flat({**flat, **(overrides or {})})
-    except ParameterError as error:
-        raise ParameterError(f'{path}: {error}') from None
+    return flat
 
 
 def markdown_table():

@@ -11,11 +11,15 @@ from cyclonedds.topic import Topic
 from cyclonedds.util import duration
 
 from dlc_ros.errors import DlcError
-from dlc_ros.node.dds.messages import build_message, sample_type
+from dlc_ros.node.dds.messages import sample_type
+from dlc_ros.node.definitions import build_message
 
 _log = logging.getLogger(__name__)
 # More than any queue here holds: one take empties it.
 _TAKE = 100
+# Publisher and subscription find each other one after the other: what is sent before the second
+# knows the first is lost. Seconds.
+SETTLE = 0.2
 
 
 class Publisher:
@@ -62,6 +66,7 @@ class Publisher:
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.02)
+        time.sleep(SETTLE)
         return True
 
     def wait_until_received(self, timeout=5.0):

@@ -7,6 +7,7 @@ the timers. So neither a slow registration nor a big file stops ``map -> odom`` 
 repeated.
 """
 
+import functools
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from dlc_ros.node import convert
 from dlc_ros.node.dds import qos
 from dlc_ros.node.dds.clock import NodeClock
 from dlc_ros.node.dds.participant import Participant
-from dlc_ros.node.pointcloud2 import MessageCloud
+from dlc_ros.node.pointcloud2 import points_from_message
 from dlc_ros.node.worker import LatestOnly
 
 # Room in the socket buffer for one cloud of a depth camera and a few datagrams besides.
@@ -42,7 +43,9 @@ class LocalizerNode:
         self._mode = parameters.mode
         self._periods = (1.0 / parameters.publish_rate, 1.0 / parameters.diagnostics_rate)
         self._tree = TransformTree()
-        self._clock = NodeClock(self._on_time_jump, use_sim_time)
+        self._clock = NodeClock(
+            self._on_time_jump, round(parameters.tracking.time_jump * 1e9), use_sim_time
+        )
         timeout = parameters.lookup_timeout
         self._localizer = Localizer(
             parameters,
@@ -151,7 +154,8 @@ class LocalizerNode:
         self._command(self._localizer.on_initial_pose, *arguments)
 
     def _on_relocalize(self, _message):
-        self._command(self._localizer.relocalize)
+        self._localizer.relocalize()
+        self._publish_diagnostics()
 
     def _on_load_reference(self, message):
         self._command(self._localizer.load_reference, message.data)
@@ -182,7 +186,7 @@ class LocalizerNode:
         output = self._localizer.on_cloud(
             convert.ns_from_stamp(message.header.stamp),
             message.header.frame_id,
-            MessageCloud(message),
+            functools.partial(points_from_message, message),
             arrival_ns,
         )
         self._publish_output(output)

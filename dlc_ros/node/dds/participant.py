@@ -10,7 +10,7 @@ from dlc_ros.errors import DlcError
 from dlc_ros.node.dds import names, qos
 from dlc_ros.node.dds.domain import default_domain_id, open_domain
 from dlc_ros.node.dds.endpoints import Publisher, Subscription
-from dlc_ros.node.dds.messages import build_message, distro_typestore
+from dlc_ros.node.definitions import build_message, distro_typestore
 
 _GRAPH_TYPE = 'rmw_dds_common/msg/ParticipantEntitiesInfo'
 
@@ -40,11 +40,11 @@ class Participant:
         try:
             self._domain = open_domain(domain_id, interface)
             self._participant = DomainParticipant(domain_id, Qos(Policy.Userdata(b'enclave=/;')))
-        except DDSException as error:
+        except DDSException:
             where = f'interface {interface!r}' if interface else 'the default interface'
             raise DlcError(
-                f'Cannot join DDS domain {domain_id} on {where} ({error.msg.strip()}); check '
-                f'the interface name and CYCLONEDDS_URI.'
+                f'Cannot join DDS domain {domain_id} on {where}: check the name of the '
+                f'interface, and CYCLONEDDS_URI if it is set.'
             ) from None
         self._publishers = []
         self._subscriptions = []

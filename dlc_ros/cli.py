@@ -1,0 +1,285 @@
+"""
+``dlc-ros``: register two files, run the node, play a recording, run the demo.
+
+A user's mistake is one line on stderr and exit code 2. Everything heavy is imported by the
+command that needs it.
+"""
+
+import argparse
+import json
+import logging
+import math
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from importlib import import_module
+
+from dlc_ros import __version__
+from dlc_ros.errors import DlcError, ParameterError
+
+ACCEPTED, NOT_ACCEPTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv=None):
+    """
+    Run the command line.
+
+    :param argv: arguments without the program's name; None takes ``sys.argv``.
+    :returns: exit code.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(argv)
+    if rest and options.command is not _demo:
+        parser.error(f'unknown arguments: {" ".join(rest)}')
+    options.rest = rest
+    try:
+        return options.command(options)
+    except DlcError as error:
+        print(f'dlc-ros: {error}', file=sys.stderr)
+        return MISTAKE
+    except ModuleNotFoundError as error:
+        if (error.name or '').split('.')[0] == 'dlc_ros':
+            raise
+        print(f'dlc-ros: {_missing(error.name)}', file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left, as head does
+        sys.stderr.close()
+        return ACCEPTED
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog='dlc-ros',
+        description='Where a point cloud lies in another, in files or live on ROS 2 topics.',
+        epilog='Exit codes: 0 done, 1 registration not accepted, 2 a mistake in the input '
+        '(one line on stderr says which), 130 stopped by Ctrl-C.',
+    )
+    parser.add_argument('--version', action='version', version=f'dlc-ros {__version__}')
+    commands = parser.add_subparsers(title='commands', metavar='COMMAND', required=True)
+    _add_register(commands)
+    _add_run(commands)
+    _add_play(commands)
+    demo = commands.add_parser('demo', add_help=False, help='the whole path on simulated input')
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_register(commands):
+    command = commands.add_parser(
+        'register',
+        help='register two point cloud files',
+        description='Find the transform that maps SOURCE into the frame of TARGET. Files: ply, '
+        'pcd, xyz, csv, npy, npz, KITTI .bin; metres. Exit code 0 if the result is accepted, 1 '
+        'if not.',
+    )
+    command.add_argument('source', metavar='SOURCE', help='cloud to move')
+    command.add_argument('target', metavar='TARGET', help='cloud that stays')
+    command.add_argument('--init', metavar='FILE', help='4x4 text file: guess of the transform')
+    command.add_argument('--weights', metavar='FILE', help='instead of the ones in the package')
+    command.add_argument('--json', action='store_true', help='print one JSON object')
+    command.set_defaults(command=_register)
+
+
+def _add_run(commands):
+    command = commands.add_parser(
+        'run',
+        help='run the localizer node, without a ROS 2 installation',
+        description='Localizer node on ROS 2 topics over Cyclone DDS. Ctrl-C ends it.',
+    )
+    command.add_argument(
+        '--params', metavar='FILE', help='ROS 2 parameter file (docs/parameters.md)'
+    )
+    command.add_argument(
+        '-p',
+        '--param',
+        metavar='NAME=VALUE',
+        action='append',
+        default=[],
+        help='set one parameter; wins over the file; may be repeated',
+    )
+    command.add_argument('--name', default='localizer', help='node name (default: %(default)s)')
+    command.add_argument('--namespace', default='/', help='default: %(default)s')
+    command.add_argument(
+        '--log-level',
+        default='info',
+        choices=('debug', 'info', 'warning', 'error'),
+        help='default: %(default)s',
+    )
+    command.set_defaults(command=_run)
+
+
+def _add_play(commands):
+    command = commands.add_parser(
+        'play',
+        help='publish a recording on ROS 2 topics',
+        description='Publish a rosbag2 folder, .mcap, .db3 or ROS 1 .bag file, as recorded.',
+    )
+    command.add_argument('bag', metavar='BAG', help='recording')
+    command.add_argument('--rate', type=float, default=1.0, help='speed (default: %(default)g)')
+    command.add_argument(
+        '--topic', metavar='TOPIC', action='append', help='play this one; may be repeated'
+    )
+    command.add_argument('--loop', action='store_true', help='begin again at the end')
+    command.add_argument('--clock', action='store_true', help="publish the bag's time on /clock")
+    command.add_argument(
+        '--wait',
+        type=float,
+        default=10.0,
+        metavar='SECONDS',
+        help='how long to wait for a subscriber before playing (default: %(default)g)',
+    )
+    command.add_argument(
+        '--domain', type=int, metavar='ID', help='DDS domain (default: ROS_DOMAIN_ID, else 0)'
+    )
+    command.add_argument(
+        '--interface',
+        default='',
+        metavar='NAME',
+        help='network interface, e.g. lo (default: what Cyclone DDS chooses)',
+    )
+    command.set_defaults(command=_play)
+
+
+def _register(options):
+    from dlc_ros.files import read_cloud, read_transform
+
+    source, target = read_cloud(options.source), read_cloud(options.target)
+    init = read_transform(options.init) if options.init else None
+    from dlc_ros.registration.registrar import Registrar
+
+    result = Registrar(target, weights=options.weights).register(source, init=init)
+    print(_json(result) if options.json else _text(result))
+    return ACCEPTED if result.accepted else NOT_ACCEPTED
+
+
+def _json(result):
+    return json.dumps(
+        {
+            'T_target_source': result.transform.tolist(),
+            'accepted': result.accepted,
+            'status': result.status.value,
+            'reason': result.reason,
+            'confidence': _finite(result.confidence),
+            'covariance': [[_finite(value) for value in row] for row in result.covariance],
+            'stages_ms': {name: _finite(value) for name, value in result.stages.items()},
+        }
+    )
+
+
+def _finite(value):
+    """JSON knows neither NaN nor infinity."""
+    value = float(value)
+    return value if math.isfinite(value) else None
+
+
+def _text(result):
+    rows = '\n'.join(' '.join(f'{value: .9f}' for value in row) for row in result.transform)
+    total = sum(result.stages.values())
+    return (
+        f'{result.status.value}, confidence {result.confidence:.2f}: {result.reason}\n'
+        f'T_target_source ({total:.0f} ms):\n{rows}'
+    )
+
+
+def _run(options):
+    from dlc_ros.localization.parameters import from_flat, load_yaml, read_yaml
+
+    overrides = dict(_parse_parameter(text) for text in options.param)
+    given = read_yaml(options.params, options.name) if options.params else {}
+    sim_time = overrides.pop('use_sim_time', given.get('use_sim_time', False))
+    if not isinstance(sim_time, bool):
+        raise ParameterError(f'use_sim_time = {sim_time!r}: expected bool')
+    if options.params:
+        parameters = load_yaml(options.params, overrides, options.name)
+    else:
+        parameters = from_flat(overrides)
+    logging.basicConfig(
+        level=options.log_level.upper(), format='[%(levelname)s] [%(name)s]: %(message)s'
+    )
+    from dlc_ros.node.dds.localizer_node import LocalizerNode
+
+    with _until_signal() as stopped:
+        with LocalizerNode(parameters, options.name, options.namespace, sim_time) as node:
+            if node.problems and (parameters.reference or parameters.objects.references):
+                raise DlcError('; '.join(node.problems))
+            node.run(stopped)
+    return INTERRUPTED if stopped.signal == signal.SIGINT else ACCEPTED
+
+
+def _parse_parameter(text):
+    """``name=value`` or ``name:=value``, the value as YAML writes it."""
+    import yaml
+
+    name, separator, value = text.partition('=')
+    if not separator or not name.rstrip(':'):
+        raise ParameterError(f'-p {text}: write it as NAME=VALUE')
+    try:
+        return name.rstrip(':').strip(), yaml.safe_load(value) if value else ''
+    except yaml.YAMLError:
+        raise ParameterError(f'-p {text}: the value is not valid YAML') from None
+
+
+def _play(options):
+    from dlc_ros.node.bag import Bag
+    from dlc_ros.node.dds.participant import Participant
+    from dlc_ros.node.play import Player
+
+    logging.basicConfig(format='[%(levelname)s] [%(name)s]: %(message)s')
+    with _until_signal() as stopped, Bag(options.bag) as bag:
+        participant = Participant(
+            'dlc_ros_player', domain_id=options.domain, interface=options.interface
+        )
+        with participant:
+            player = Player(bag, participant, options.topic, options.rate, options.clock)
+            _say(
+                f'{bag.duration_ns * 1e-9:.1f} s of {", ".join(player.topics) or "nothing"} '
+                f'at rate {options.rate:g}'
+            )
+            if not player.wait_for_subscribers(options.wait, stopped) and not stopped.is_set():
+                _say(f'nobody subscribed within {options.wait:g} s; playing all the same')
+            while not stopped.is_set():
+                _say(f'{player.play(stopped)} messages sent')
+                if not options.loop:
+                    break
+    return INTERRUPTED if stopped.signal == signal.SIGINT else ACCEPTED
+
+
+def _say(text):
+    print(f'dlc-ros play: {text}', file=sys.stderr, flush=True)
+
+
+def _demo(options):
+    return import_module('dlc_ros.demo.run').main(options.rest)
+
+
+@contextmanager
+def _until_signal():
+    """Event that is set by SIGINT or SIGTERM; ``event.signal`` is the first that came, or None."""
+    event = threading.Event()
+    event.signal = None
+
+    def on_signal(number, _frame):
+        event.signal = event.signal or number
+        event.set()
+
+    previous = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _missing(module):
+    extras = {'cyclonedds': 'dds', 'rosbags': 'dds', 'open3d': 'open3d', 'matplotlib': 'demo'}
+    package = (module or 'a module').split('.')[0]
+    extra = extras.get(package)
+    what = f'dlc_ros[{extra}]' if extra else package
+    return f'the Python package {package!r} is missing; install it: pip install "{what}"'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
