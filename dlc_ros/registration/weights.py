@@ -51,6 +51,7 @@ def save_weights(path, net, card):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, str(partial), metadata={_KEY: json.dumps(card)})
+        partial.chmod(0o644)  # the library writes it for its owner alone
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
