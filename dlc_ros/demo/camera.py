@@ -16,10 +16,10 @@ from dlc_ros.demo.depth_camera import DepthCamera, SensorNoise
 from dlc_ros.demo.scenario import CAMERA_FRAME, Scenario, View
 from dlc_ros.demo.scene import build_scene
 from dlc_ros.errors import DlcError
+from dlc_ros.localization.output import StampedTransform
+from dlc_ros.node import convert
 from dlc_ros.node.dds import qos
 from dlc_ros.node.dds.participant import Participant
-from dlc_ros.node.pointcloud2 import pack_points
-from dlc_ros.registration.se3 import quaternion_from_matrix
 
 POINTS_TOPIC = '/camera/points'
 TRUTH_TOPIC = '/demo/truth'
@@ -73,7 +73,9 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         scenario = Scenario(duration=options.duration, rate=options.rate, seed=options.seed)
-        with Participant('demo_camera', domain_id=options.domain, interface='lo') as participant:
+        with Participant(
+            'demo_camera', domain_id=options.domain, interface=options.interface
+        ) as participant:
             publish(participant, scenario)
     except DlcError as error:
         print(f'demo camera: {error}', file=sys.stderr)
@@ -96,7 +98,10 @@ def add_arguments(parser):
         '--seed', type=int, default=defaults.seed, help='of noise and path (%(default)s)'
     )
     parser.add_argument(
-        '--domain', type=int, default=None, help='DDS domain (ROS_DOMAIN_ID, else 0)'
+        '--domain', type=int, help='DDS domain (ROS_DOMAIN_ID, else one that is likely free)'
+    )
+    parser.add_argument(
+        '--interface', default='lo', help="network interface; '' is any (%(default)s)"
     )
 
 
@@ -110,10 +115,7 @@ def publish(participant, scenario, patience=30.0):
     :raises DlcError: nobody subscribes within that time.
     """
     camera = SimulatedCamera(scenario)
-    # A sensor is best effort; its queue holds the newest alone.
-    points = participant.publisher(
-        POINTS_TOPIC, 'sensor_msgs/msg/PointCloud2', qos.SENSOR_DATA.with_depth(1)
-    )
+    points = participant.publisher(POINTS_TOPIC, 'sensor_msgs/msg/PointCloud2', qos.CLOUD)
     truth = participant.publisher(TRUTH_TOPIC, 'tf2_msgs/msg/TFMessage', qos.TF)
     view = participant.publisher(VIEW_TOPIC, 'std_msgs/msg/String', qos.TF)
     for publisher, count in ((points, SUBSCRIBERS), (truth, 1), (view, 1)):
@@ -129,47 +131,22 @@ def publish(participant, scenario, patience=30.0):
         stamp_ns = start_ns + int(1e9 * t)
         # Rendered ahead and sent at its stamp, as if a sensor had taken no time: the latency that
         # the checker measures is the wire's and the node's.
-        message = cloud_message(participant, stamp_ns, camera.capture(t))
+        message = participant.message(points.type_name, cloud_values(stamp_ns, camera.capture(t)))
+        pose = StampedTransform(CAMERA_FRAME, TRUTH_FRAME, stamp_ns, scenario.truth(t))
+        label = json.dumps({'stamp_ns': stamp_ns, 'view': scenario.view(t).value})
         time.sleep(max(0.0, 1e-9 * (stamp_ns - time.time_ns())))
         points.write(message)
-        truth.write(truth_message(participant, stamp_ns, scenario.truth(t)))
-        view.write(
-            participant.message(
-                'std_msgs/msg/String',
-                {'data': json.dumps({'stamp_ns': stamp_ns, 'view': scenario.view(t).value})},
-            )
-        )
+        truth.publish(convert.tf_values([pose]))
+        view.publish({'data': label})
     truth.wait_until_received()
     view.wait_until_received()
 
 
-def cloud_message(participant, stamp_ns, cloud):
-    """``sensor_msgs/PointCloud2`` of an organised (H, W, 3) cloud in the optical frame."""
+def cloud_values(stamp_ns, cloud):
+    """Values of the ``sensor_msgs/PointCloud2`` of an organised (H, W, 3) cloud."""
+    values = convert.cloud_values(stamp_ns, CAMERA_FRAME, cloud.reshape(-1, 3))
     height, width = cloud.shape[:2]
-    values = pack_points(cloud.reshape(-1, 3))._asdict()
-    values.update(
-        header=header(stamp_ns, CAMERA_FRAME), height=height, width=width, row_step=12 * width
-    )
-    values['fields'] = [field._asdict() for field in values['fields']]
-    return participant.message('sensor_msgs/msg/PointCloud2', values)
-
-
-def truth_message(participant, stamp_ns, T_camera_part):
-    """``tf2_msgs/TFMessage`` with the part's true pose."""
-    x, y, z, w = (float(value) for value in quaternion_from_matrix(T_camera_part))
-    translation = dict(zip('xyz', (float(value) for value in T_camera_part[:3, 3]), strict=True))
-    transform = {
-        'header': header(stamp_ns, CAMERA_FRAME),
-        'child_frame_id': TRUTH_FRAME,
-        'transform': {'translation': translation, 'rotation': {'x': x, 'y': y, 'z': z, 'w': w}},
-    }
-    return participant.message('tf2_msgs/msg/TFMessage', {'transforms': [transform]})
-
-
-def header(stamp_ns, frame_id):
-    """Values of a ``std_msgs/Header``."""
-    seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
-    return {'stamp': {'sec': seconds, 'nanosec': nanoseconds}, 'frame_id': frame_id}
+    return {**values, 'height': height, 'width': width, 'row_step': width * values['point_step']}
 
 
 if __name__ == '__main__':
