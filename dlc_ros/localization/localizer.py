@@ -289,7 +289,9 @@ class Localizer:
             prior = tracker.begin(scene, self._parameters.prior)
             registrar = tracker.reference.registrar
             attempts = [prior]
-            if prior is not None and tracker.search_seconds < self._mode.search_budget:
+            in_time = tracker.search_seconds < self._mode.search_budget
+            # Where an operator points is tried on several clouds before it is given up.
+            if prior is not None and tracker.pose.accepted and in_time:
                 attempts.append(None)
         for attempt in attempts:
             started = time.perf_counter()
@@ -349,7 +351,7 @@ class Localizer:
         covariance = checked_covariance(frame_id, pose, covariance, self._parameters.prior)
         with self._state:
             # It was given after the last cloud, whatever clock the operator's machine has.
-            stamp_ns = max(stamp_ns, self._intake.last_stamp_ns or 0)
+            stamp_ns = max(stamp_ns, self._intake.last_stamp_ns or 0) or None
             cloud_frame = self._intake.frame
         return self._mode.given_pose(
             stamp_ns, frame_id, nearest_rigid(pose), covariance, cloud_frame

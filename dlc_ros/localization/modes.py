@@ -253,7 +253,7 @@ class ObjectMode:
 def near(lookup, target, source, stamp_ns):
     """Look up at the stamp, else the latest: what a hand points at is not exact to a tick."""
     try:
-        return lookup(target, source, stamp_ns)
+        return lookup(target, source, stamp_ns or 0)
     except TransformUnavailable:
         return lookup(target, source, 0)
 

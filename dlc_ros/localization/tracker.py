@@ -26,7 +26,7 @@ class KnownPose:
 
     :param transform: (4, 4) ``T_reference_source``.
     :param covariance: (6, 6) of it, along the reference's axes.
-    :param stamp_ns: when it held.
+    :param stamp_ns: when it held; None is the time of the next cloud.
     :param source_frame: frame of the source.
     :param fixed_from_source: (4, 4) where the source was in the fixed frame then, or None.
     :param accepted: whether it was registered; False for one that an operator gave.
@@ -149,7 +149,8 @@ def predict(pose, scene, growth):
     :returns: :class:`Prior`, or None if it says too little: another sensor without a known
         motion, or no angle that is certain enough.
     """
-    seconds = max(0.0, (scene.stamp_ns - pose.stamp_ns) * 1e-9)
+    stamp_ns = scene.stamp_ns if pose.stamp_ns is None else pose.stamp_ns
+    seconds = max(0.0, (scene.stamp_ns - stamp_ns) * 1e-9)
     if scene.fixed_from_source is not None and pose.fixed_from_source is not None:
         motion = compose(inverse(pose.fixed_from_source), scene.fixed_from_source)
         linear, angular = growth.linear_drift, growth.angular_drift
