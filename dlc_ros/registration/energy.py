@@ -59,9 +59,7 @@ class MixtureEnergy:
         kernel = torch.exp(-0.5 * beta * square)
         level = 0.5 / beta**0.5
         forward = kernel * ((1 - self.source_outlier)[..., None] * self.forward_affinity)[:, None]
-        backward = (
-            kernel * ((1 - self.target_outlier)[:, None] * self.backward_affinity)[:, None]
-        )
+        backward = kernel * ((1 - self.target_outlier)[:, None] * self.backward_affinity)[:, None]
         source_value = forward.sum(-1) + (level * self.source_outlier)[:, None]
         target_value = backward.sum(-2) + (level * self.target_outlier)[:, None]
         return forward, backward, source_value, target_value
@@ -92,6 +90,28 @@ class MixtureEnergy:
         tiny = 1e-12
         sides = source_value.clamp_min(tiny).log().mean(-1)
         return -0.5 * (sides + target_value.clamp_min(tiny).log().mean(-1))
+
+    def support(self, rotation, translation, beta):
+        r"""
+        How much of what is expected to match does match, where it is expected.
+
+        Of the points of both clouds that are not taken for outliers, the mean of
+        :math:`\sum_j \pi_{ij} e^{-\beta d_{ij}^2 / 2}`: one when every such point lies on the
+        points that its descriptor names, near zero for a pose that only the geometry likes.
+
+        :return: (B, P), 0..1.
+        """
+        square = self.square_distances(rotation, translation)
+        kernel = torch.exp(-0.5 * beta * square)
+        sides = []
+        for axis, affinity, outlier in (
+            (-1, self.forward_affinity, self.source_outlier),
+            (-2, self.backward_affinity, self.target_outlier),
+        ):
+            inlier = (1 - outlier)[:, None]
+            met = (kernel * affinity[:, None]).sum(axis)
+            sides.append((inlier * met).sum(-1) / inlier.sum(-1).clamp_min(1e-6))
+        return 0.5 * (sides[0] + sides[1])
 
     def step(self, rotation, translation, beta):
         """

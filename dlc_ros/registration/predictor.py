@@ -133,9 +133,18 @@ class Landscape:
     @torch.inference_mode()
     def energies(self, transforms, beta=RANKING_BETA):
         """Energies (P,) of poses (P, 4, 4) in metres; lower is better."""
+        return self._value(*self._poses(transforms), beta).cpu().numpy()
+
+    @torch.inference_mode()
+    def support(self, transforms, beta=RANKING_BETA):
+        """Support (P,) of poses (P, 4, 4) in metres, 0..1; see :meth:`MixtureEnergy.support`."""
+        rotation, translation = self._poses(transforms)
+        return self._energy.support(rotation[None], translation[None], beta)[0].cpu().numpy()
+
+    def _poses(self, transforms):
         poses = torch.from_numpy(self._to_network(np.asarray(transforms, float)))
         poses = poses.float().to(self._energy.source.device)
-        return self._value(poses[:, :3, :3], poses[:, :3, 3], beta).cpu().numpy()
+        return poses[:, :3, :3], poses[:, :3, 3]
 
     def _descend(self, rotation, translation, betas):
         rotation, translation = rotation[None], translation[None]
