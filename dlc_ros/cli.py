@@ -50,8 +50,15 @@ def main(argv=None):
         return ACCEPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, without the usage, which ``--help`` shows."""
+
+    def error(self, message):
+        self.exit(MISTAKE, f'{self.prog}: {message}; see {self.prog} --help\n')
+
+
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog='dlc-ros',
         description='Where a point cloud lies in another, in files or live on ROS 2 topics.',
         epilog='Exit codes: 0 done, 1 registration not accepted, 2 a mistake in the input '
@@ -179,8 +186,8 @@ def _text(result):
     rows = '\n'.join(' '.join(f'{value: .9f}' for value in row) for row in result.transform)
     total = sum(result.stages.values())
     return (
-        f'{result.status.value}, confidence {result.confidence:.2f}: {result.reason}\n'
-        f'T_target_source ({total:.0f} ms):\n{rows}'
+        f'{result.status.value}: {result.reason}\n'
+        f'confidence {result.confidence:.2f}, {total:.0f} ms, T_target_source:\n{rows}'
     )
 
 
@@ -204,7 +211,7 @@ def _run(options):
     with _until_signal() as stopped:
         with LocalizerNode(parameters, options.name, options.namespace, sim_time) as node:
             if node.problems and (parameters.reference or parameters.objects.references):
-                raise DlcError('; '.join(node.problems))
+                return MISTAKE  # the node has logged what is wrong
             node.run(stopped)
     return INTERRUPTED if stopped.signal == signal.SIGINT else ACCEPTED
 

@@ -60,6 +60,27 @@ def points_from_message(message):
     return layout.points()
 
 
+class MessageCloud:
+    """
+    Array-like view of a PointCloud2's coordinates, read when numpy asks for them.
+
+    So a cloud that is dropped for its stamp or frame costs nothing, and one that is malformed
+    raises its :class:`~dlc_ros.errors.CloudError` where clouds are judged.
+
+    :param message: see :func:`points_from_message`.
+    """
+
+    def __init__(self, message):
+        self._message = message
+
+    def __array__(self, dtype=None, copy=None):
+        """(N, 3) coordinates; see :func:`points_from_message`."""
+        points = points_from_message(self._message)
+        if dtype is not None and points.dtype != dtype:
+            return points.astype(dtype)
+        return points.copy() if copy else points
+
+
 def pack_points(points):
     """
     Values of an unorganised little-endian PointCloud2 with the float32 fields x, y, z.

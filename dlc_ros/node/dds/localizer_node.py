@@ -7,7 +7,6 @@ the timers. So neither a slow registration nor a big file stops ``map -> odom`` 
 repeated.
 """
 
-import functools
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from dlc_ros.node import convert
 from dlc_ros.node.dds import qos
 from dlc_ros.node.dds.clock import NodeClock
 from dlc_ros.node.dds.participant import Participant
-from dlc_ros.node.pointcloud2 import points_from_message
+from dlc_ros.node.pointcloud2 import MessageCloud
 from dlc_ros.node.worker import LatestOnly
 
 # Room in the socket buffer for one cloud of a depth camera and a few datagrams besides.
@@ -186,7 +185,7 @@ class LocalizerNode:
         output = self._localizer.on_cloud(
             convert.ns_from_stamp(message.header.stamp),
             message.header.frame_id,
-            functools.partial(points_from_message, message),
+            MessageCloud(message),
             arrival_ns,
         )
         self._publish_output(output)
