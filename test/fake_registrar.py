@@ -34,6 +34,12 @@ class FakeRegistrar:
         self.calls = []
         self.verdicts = deque()
         self.before_answer = lambda: None
+        self.provenance = {
+            'device': 'cpu',
+            'fallback': '',
+            'weights': weights or 'default',
+            'weights_sha256': '0' * 64,
+        }
 
     def register(self, points, init=None, init_covariance=None):
         self.calls.append(Call(points, init, init_covariance))

@@ -189,19 +189,23 @@ class Monitor:
         return self._status(level, f'pose of {tracker.name}', message, values)
 
     def _model(self, tracker):
-        cloud, registrar = tracker.reference.cloud, tracker.reference.registrar
-        fallback = getattr(registrar, 'fallback', '')
+        cloud, source = tracker.reference.cloud, tracker.reference.registrar.provenance
         values = {
             'reference': cloud.path,
             'reference sha256': cloud.sha256,
             'reference points': len(cloud.points),
             'reference diameter [m]': cloud.diameter,
-            'device': getattr(registrar, 'device', 'cpu'),
-            'fallback': fallback,
-            'weights': getattr(registrar, 'weights_path', ''),
-            'weights sha256': getattr(registrar, 'weights_sha256', ''),
+            'device': source['device'],
+            'fallback': source['fallback'],
+            'weights': source['weights'],
+            'weights sha256': source['weights_sha256'],
         }
-        level, message = (WARN, fallback) if fallback else (OK, f'runs on {values["device"]}')
+        if source['fallback']:
+            level, message = WARN, source['fallback']
+        elif source['weights']:
+            level, message = OK, f'runs on {source["device"]}'
+        else:
+            level, message = WARN, 'refines only: the predictor is switched off'
         return self._status(level, f'model of {tracker.name}', message, values)
 
     def _rate(self):

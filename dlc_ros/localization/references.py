@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dlc_ros.errors import DlcError, FileError, WeightsError
+from dlc_ros.files import read_cloud
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Reference:
     A reference that clouds can be registered to.
 
     :param cloud: :class:`ReferenceCloud`.
-    :param registrar: object with ``register(points, init=None, init_covariance=None)``.
+    :param registrar: :class:`dlc_ros.Registrar` or a stand-in with its ``register`` and
+        ``provenance``.
     """
 
     cloud: ReferenceCloud
@@ -51,8 +53,6 @@ def read_reference(name, path):
     :param path: point cloud file; ``~`` is the home folder, relative to the working directory.
     :raises FileError: missing, unreadable, or without finite points.
     """
-    from dlc_ros.files import read_cloud
-
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise FileError(f'reference of {name}: no file {file}; check the path')

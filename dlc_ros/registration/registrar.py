@@ -64,6 +64,24 @@ class Registrar:
             self._predictor = Predictor.load(weights, _device(self.options.device))
             self._described = self._predictor.describe(self._refiner.target.points)
 
+    @property
+    def provenance(self):
+        """
+        What the answers come from, for diagnostics: a dict of strings.
+
+        ``device`` of the predictor, ``fallback``: why it is not the one asked for, else empty,
+        ``weights`` and ``weights_sha256``: the file, empty without a predictor.
+        """
+        if self._predictor is None:
+            return {'device': 'cpu', 'fallback': '', 'weights': '', 'weights_sha256': ''}
+        loaded = self._predictor.loaded
+        return {
+            'device': str(self._predictor.device),
+            'fallback': '',
+            'weights': str(loaded.path),
+            'weights_sha256': loaded.sha256,
+        }
+
     def register(self, cloud, init=None, init_covariance=None):
         """
         Find where a cloud lies in the reference's frame.
