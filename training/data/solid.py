@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Surfaces closer than this touch: far above rounding, far below what a sensor resolves.
+_TOUCHING = 1e-9
+
 
 @dataclass(frozen=True)
 class Solid:
@@ -19,9 +22,13 @@ class Solid:
 
     def distance(self, points):
         """Signed distance bound of (..., 3) points: negative inside, at most the true distance."""
-        inside = np.minimum.reduce([part.distance(points) for part in self.parts])
-        for cut in self.cuts:
-            inside = np.maximum(inside, -cut.distance(points))
+        return self._combined([p.distance(points) for p in (*self.parts, *self.cuts)])
+
+    def _combined(self, distances):
+        """Distance to the whole from the distances to each part and each cut, in that order."""
+        inside = np.minimum.reduce(distances[: len(self.parts)])
+        for cut in distances[len(self.parts) :]:
+            inside = np.maximum(inside, -cut)
         return inside
 
     def sample(self, n, rng):
@@ -42,22 +49,30 @@ class Solid:
                 if count == 0:
                     continue
                 points, normals = primitive.sample(count, rng)
-                is_cut = index >= len(self.parts)
-                keep = self._exposed(points, index, is_cut)
+                if index >= len(self.parts):
+                    normals = -normals
+                keep = self._exposed(points, normals, index)
                 found_points.append(points[keep])
-                found_normals.append(-normals[keep] if is_cut else normals[keep])
+                found_normals.append(normals[keep])
                 found += int(keep.sum())
         order = rng.permutation(found)[:n]
         return np.concatenate(found_points)[order], np.concatenate(found_normals)[order]
 
-    def _exposed(self, points, index, is_cut):
-        """Which surface points of primitive ``index`` lie on the surface of the whole."""
-        keep = np.ones(len(points), bool)
-        if is_cut:
-            keep &= np.minimum.reduce([p.distance(points) for p in self.parts]) < 0
-        for other, primitive in enumerate((*self.parts, *self.cuts)):
-            if other != index and (other >= len(self.parts) or not is_cut):
-                keep &= primitive.distance(points) > 0
+    def _exposed(self, points, normals, index):
+        """
+        Which surface points of primitive ``index`` lie on the surface of the whole.
+
+        Where surfaces touch (a boss stands on a plate), a distance of zero does not tell inside
+        from outside, and rounding decides. There, what lies just above and below a point does;
+        of faces that coincide the first primitive's counts.
+        """
+        distances = np.stack([p.distance(points) for p in (*self.parts, *self.cuts)])
+        keep = np.abs(self._combined(distances)) < _TOUCHING
+        rows = np.flatnonzero(keep & ((np.abs(distances) < _TOUCHING).sum(0) > 1))
+        step = 1e3 * _TOUCHING * normals[rows]
+        between = self.distance(points[rows] + step) > 0
+        between &= self.distance(points[rows] - step) < 0
+        keep[rows] = between & (np.abs(distances[:index, rows]) >= _TOUCHING).all(0)
         return keep
 
     def visible_from(self, eye, points, normals, steps=20):
