@@ -53,7 +53,8 @@ SENSOR_DATA = QosProfile(depth=5, reliable=False)
 # A big cloud that is offered best effort gets lost where sockets are small; a best-effort
 # subscriber takes a reliable one as well.
 CLOUD = QosProfile(depth=2)
-NEWEST_CLOUD = QosProfile(depth=1, reliable=None)
+# Deep enough that what comes while a library keeps the interpreter busy is still counted.
+NEWEST_CLOUD = QosProfile(depth=10, reliable=None)
 TF = QosProfile(depth=100)
 TF_STATIC = QosProfile(depth=100, transient_local=True)
 CLOCK = QosProfile(depth=1, reliable=False)
