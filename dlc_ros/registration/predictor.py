@@ -141,6 +141,20 @@ class Landscape:
         rotation, translation = self._poses(transforms)
         return self._energy.support(rotation[None], translation[None], beta)[0].cpu().numpy()
 
+    @torch.inference_mode()
+    def descend_network(self, transforms, betas):
+        """Where the descent ends from poses (P, 4, 4), both in network units."""
+        poses = torch.from_numpy(np.asarray(transforms, np.float32)).to(self._energy.source.device)
+        rotation, translation = self._descend(poses[:, :3, :3], poses[:, :3, 3], betas)
+        out = np.tile(np.eye(4), (len(poses), 1, 1))
+        out[:, :3, :3], out[:, :3, 3] = rotation.cpu().numpy(), translation.cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def value_network(self, rotation, translation, beta):
+        """Energy (1, P) of poses (1, P, 3, 3), (1, P, 3) in network units, as training sees it."""
+        return self._energy.value(rotation, translation, beta).cpu()
+
     def _poses(self, transforms):
         poses = torch.from_numpy(self._to_network(np.asarray(transforms, float)))
         poses = poses.float().to(self._energy.source.device)

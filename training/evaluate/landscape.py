@@ -1,0 +1,130 @@
+"""The landscape that the run-time iteration descends: its basin, its rays, its hinges."""
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from dlc_ros.registration.energy import BETAS
+from dlc_ros.registration.predictor import Predictor
+from dlc_training.evaluate.protocols import apply, pose, so3_crop_pair
+from dlc_training.evaluate.statistics import wilson_interval
+from dlc_training.objective import RigidTransforms, hinge_terms
+
+ANGLES = (15, 30, 45, 60, 75, 90, 120, 150, 180)
+LENGTHS = (0.0, 0.25, 0.5)
+# An end of the descent counts as the truth when the refinement takes it from there: within this
+# many degrees, and this share of a network unit (the reference's rms radius is half a unit).
+REACHED_DEG, REACHED_LENGTH = 15.0, 0.15
+# Radius of the bowl asked for at each beta: what training asks for by default.
+RADII_DEG, RADII_LENGTH = (180.0, 90.0, 45.0, 20.0), (0.5, 0.3, 0.15, 0.08)
+_SCHEDULE = (BETAS[0], BETAS[1], BETAS[1], BETAS[2], BETAS[2], BETAS[3])
+
+
+def measure_basin(weights, shapes, pairs=100, seed=0, starts=4):
+    """
+    Share of starts that the descent brings to the truth, by how far away they are.
+
+    No features-only stage: every start descends the energy from the first beta on. Rotations
+    are about the centroid of the source, translations in network units.
+
+    :param weights: weights file; None for the shipped ones.
+    :param shapes: as for :func:`so3_crop_pair`.
+    :param pairs: number of pairs of ``so3-crop``.
+    :param starts: random directions per pair and cell.
+    :return: JSON-able dict: ``cells`` of angle, length, share, interval; ``radius_deg``, the
+        largest angle up to which 95 % reach the truth at zero translation error.
+    """
+    predictor = Predictor.load(weights)
+    hits = {(a, length): [] for a in ANGLES for length in LENGTHS}
+    for index in range(pairs):
+        landscape, truth, rng = _pair(predictor, shapes, index, seed, pairs)
+        for angle, length in hits:
+            perturbed = [_perturbed(truth, angle, length, rng) for _ in range(starts)]
+            ends = landscape.descend_network(np.array(perturbed), _SCHEDULE)
+            hits[angle, length] += [_reached(end, truth) for end in ends]
+    cells = []
+    for (angle, length), found in hits.items():
+        low, high = wilson_interval(sum(found), len(found))
+        share = float(np.mean(found))
+        cells.append(
+            {'angle_deg': angle, 'length': length, 'share': share, 'low': low, 'high': high}
+        )
+    radius = 0
+    for cell in (c for c in cells if c['length'] == 0.0):
+        if cell['share'] < 0.95:
+            break
+        radius = cell['angle_deg']
+    return {'pairs': pairs, 'starts': starts, 'radius_deg': radius, 'cells': cells}
+
+
+def measure_rays(weights, shapes, pairs=100, seed=0, rays=4, steps=20, mu=1.0):
+    """
+    Rays from the truth at every beta: does the energy only rise within the beta's radius.
+
+    :param rays: random rays per pair and beta; ``steps`` points on each.
+    :param mu: strong convexity of the hinges that are counted.
+    :return: list of JSON-able dicts by beta: ``rising`` (share of rays on which the energy never
+        falls by more than 0.1 % of its rise), ``satisfied`` (share of growth and star hinges that
+        are zero), ``curve`` (mean energy above the truth's at each step).
+    """
+    predictor = Predictor.load(weights)
+    found = [{'rising': [], 'satisfied': [], 'curve': []} for _ in BETAS]
+    generator = torch.Generator().manual_seed(seed)
+    lam = torch.linspace(0, 1, steps)
+    for index in range(pairs):
+        landscape, truth, _ = _pair(predictor, shapes, index, seed, pairs)
+        true = torch.tensor(truth[None, :3, :3]).float(), torch.tensor(truth[None, :3, 3]).float()
+        for beta, angle, length, row in zip(BETAS, RADII_DEG, RADII_LENGTH, found, strict=True):
+            xi = torch.randn(rays, 2, 3, generator=generator)
+            xi = xi / xi.norm(dim=-1, keepdim=True) * torch.rand(rays, 2, 1, generator=generator)
+            xi = xi.flatten(1) / np.sqrt(2)
+            path = (lam[None, :, None] * xi[:, None]).flatten(0, 1)[None]
+            scale = np.sqrt(2)
+            manifold = RigidTransforms(np.radians(angle) * scale, length * scale)
+            energies = landscape.value_network(*manifold.move(true, path), beta)
+            energies = energies.reshape(rays, steps)
+            rise = energies - energies[:, :1]
+            tolerance = 1e-3 * rise[:, -1:].abs()
+            row['rising'] += ((rise.diff(dim=1) >= -tolerance).all(1)).tolist()
+            terms = hinge_terms(
+                energies[:, :1], energies[:, 1:-1], energies[:, -1:], lam[None, 1:-1],
+                xi.square().sum(-1, keepdim=True), mu,
+            )  # fmt: skip
+            for name in ('growth', 'star'):
+                row['satisfied'] += (terms[name] <= 0).flatten().tolist()
+            row['curve'].append(rise.mean(0).tolist())
+    return [
+        {
+            'beta': beta,
+            'rising': float(np.mean(row['rising'])),
+            'satisfied': float(np.mean(row['satisfied'])),
+            'curve': np.mean(row['curve'], 0).tolist(),
+        }
+        for beta, row in zip(BETAS, found, strict=True)
+    ]
+
+
+def _pair(predictor, shapes, index, seed, pairs):
+    """Landscape of one pair, its true pose (4, 4) in network units, and a generator."""
+    drawn = so3_crop_pair(shapes, index, seed, pairs)
+    target = predictor.describe(drawn.target)
+    source = predictor.describe(drawn.source, target.scale)
+    truth = pose(drawn.truth[:3, :3])
+    truth[:3, 3] = (apply(drawn.truth, source.centre) - target.centre) / target.scale
+    rng = np.random.default_rng([seed, 3, index])
+    return predictor.landscape(source, target), truth, rng
+
+
+def _perturbed(truth, angle, length, rng):
+    axis, shift = rng.normal(size=(2, 3))
+    turn = Rotation.from_rotvec(np.radians(angle) * axis / np.linalg.norm(axis)).as_matrix()
+    moved = pose(turn @ truth[:3, :3], truth[:3, 3] + length * shift / np.linalg.norm(shift))
+    return moved
+
+
+def _reached(end, truth):
+    turn = Rotation.from_matrix(end[:3, :3] @ truth[:3, :3].T).magnitude()
+    return bool(
+        np.degrees(turn) < REACHED_DEG
+        and np.linalg.norm(end[:3, 3] - truth[:3, 3]) < REACHED_LENGTH
+    )
