@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlc_ros.errors import CloudError
@@ -208,6 +208,7 @@ ANYTHING = st.one_of(
 )
 
 
+@settings(max_examples=1000)
 @given(
     st.dictionaries(
         st.sampled_from(

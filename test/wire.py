@@ -1,0 +1,106 @@
+"""What the tests over DDS share: a domain of their own, processes, a small scene."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPBACK = 'lo'
+SOON = 60.0  # seconds; a test that waits this long has failed
+
+
+def free_domain():
+    """DDS domain that other runs on this machine hardly use; below 101, where ports are free."""
+    return 1 + os.getpid() % 100
+
+
+def wait_for(condition, seconds=SOON):
+    """Whether the condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.01)
+    return bool(condition())
+
+
+def environment():
+    """Environment of a child process: this source tree, one thread, the default middleware."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ('CYCLONEDDS_URI', 'ROS_DISTRO', 'ROS_DOMAIN_ID')
+    }
+    return {
+        **inherited,
+        'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'test')]),
+        'OMP_NUM_THREADS': '1',
+        'OMP_WAIT_POLICY': 'passive',
+    }
+
+
+class Process:
+    """A Python process whose output is kept; ended on leaving, whatever happened."""
+
+    def __init__(self, *arguments):
+        self._process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            cwd=ROOT,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    @property
+    def running(self):
+        return self._process.poll() is None
+
+    def interrupt(self, number=signal.SIGINT):
+        self._process.send_signal(number)
+
+    def finish(self, timeout=SOON):
+        """Exit code, stdout, stderr."""
+        out, err = self._process.communicate(timeout=timeout)
+        return self._process.returncode, out, err
+
+
+def command(*arguments):
+    """``dlc-ros`` as a process."""
+    return Process('-m', 'dlc_ros.cli', *arguments)
+
+
+def room(count=6000, seed=3):
+    """(N, 3) float32 points of a room's corner with furniture: fixed in all directions."""
+    rng = np.random.default_rng(seed)
+    boxes = [  # lower corner, size [m]
+        ((0.0, 0.0, 0.0), (3.0, 2.0, 0.0)),
+        ((0.0, 0.0, 0.0), (3.0, 0.0, 1.5)),
+        ((0.0, 0.0, 0.0), (0.0, 2.0, 1.5)),
+        ((0.4, 0.3, 0.0), (0.5, 0.7, 0.4)),
+        ((1.6, 0.2, 0.0), (0.9, 0.3, 0.9)),
+        ((2.2, 1.2, 0.0), (0.3, 0.4, 0.6)),
+    ]
+    parts = []
+    for corner, size in boxes:
+        size = np.asarray(size)
+        points = rng.random((count // len(boxes), 3))
+        if (size > 0.0).all():  # points on the faces of a box
+            axis = rng.integers(0, 3, len(points))
+            points[np.arange(len(points)), axis] = rng.integers(0, 2, len(points))
+        parts.append(np.asarray(corner) + points * size)
+    cloud = np.concatenate(parts) + rng.normal(0.0, 0.002, (count // len(boxes) * len(boxes), 3))
+    return cloud.astype(np.float32)
