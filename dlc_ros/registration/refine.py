@@ -1,6 +1,7 @@
 """ICP on full-resolution clouds, from a predicted pose to the final one."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import small_gicp
@@ -15,6 +16,11 @@ from dlc_ros.registration.surface import Surface
 # logarithm), the source is iterated over.
 _MAX_REFERENCE = 50_000
 _MAX_SOURCE = 6_000
+# The same where candidates compete, and how long each may go on: a good start needs about five
+# steps a level, and what needs many more hardly ever wins.
+_COARSE_REFERENCE = 10_000
+_COARSE_SOURCE = 1_500
+_COMPETING_ITERATIONS = 15
 # Correspondence distances of the last level and of the one before it, in pitches of the coarser
 # cloud. Larger ones match what overlap does not hold: on 70 % crops a first level of ten pitches
 # loses one start in six that three pitches would have kept.
@@ -64,6 +70,19 @@ class Refinement:
         return self.agreement.score
 
 
+@dataclass(frozen=True)
+class Source:
+    """
+    A source cloud ready to be refined any number of times.
+
+    :param full: :class:`Surface` whose pose is the answer.
+    :param coarse: a thinned one on which candidates compete; ``full`` itself if that is small.
+    """
+
+    full: Surface
+    coarse: Surface
+
+
 class Refiner:
     """Refines poses of clouds against one reference, whose tree and normals are built once."""
 
@@ -81,68 +100,97 @@ class Refiner:
         self.target = Surface(
             reference, self.options.voxel_size, _MAX_REFERENCE, self.options.threads
         )
+        self._coarse_target = self.target.thinned(_COARSE_REFERENCE)
 
     def prepare(self, source):
         """
-        Reduce a source cloud once, for any number of :meth:`refine` calls.
+        Reduce a source cloud once, for any number of refinements.
 
         :param source: (N, 3) float64 in its local frame [m].
-        :returns: :class:`Surface`.
+        :returns: :class:`Source`.
         """
-        return Surface(source, self.options.voxel_size, _MAX_SOURCE, self.options.threads)
-
-    def pitch(self, source):
-        """Pitch of the coarser of the two clouds [m]."""
-        return max(self.target.pitch, source.pitch)
-
-    def fine_distance(self, source):
-        """Finest correspondence distance [m] for a prepared source."""
-        if self.options.max_correspondence_distance > 0.0:
-            return self.options.max_correspondence_distance
-        return _FINE_PITCHES * self.pitch(source)
+        options = self.options
+        full = Surface(source, options.voxel_size, _MAX_SOURCE, options.threads)
+        return Source(full, full.thinned(_COARSE_SOURCE))
 
     def start_distance(self, source):
-        """First correspondence distance [m] from a good start, about three pitches off."""
-        return max(_START_PITCHES * self.pitch(source), self.fine_distance(source))
+        """First correspondence distance [m] from a good start, about three coarse pitches off."""
+        return _START_PITCHES * max(self._coarse_target.pitch, source.coarse.pitch)
 
-    def refine(self, source, init, start_distance=None):
+    def compete(self, source, init, start_distance=None):
         """
-        Refine a pose.
+        Refine a candidate on thinned clouds, cheaply, to be compared with others.
 
-        :param source: (N, 3) float64 points or what :meth:`prepare` made of them.
+        :param source: what :meth:`prepare` made.
         :param init: (4, 4) ``T_target_source`` to start from.
         :param start_distance: correspondence distance of the first level [m], of the order of
             the points' distance from their true places; default :meth:`start_distance`.
         :returns: :class:`Refinement`.
         """
-        source = source if isinstance(source, Surface) else self.prepare(source)
-        fine = self.fine_distance(source)
-        distances = levels(start_distance or self.start_distance(source), fine)
+        start_distance = start_distance or self.start_distance(source)
+        iterations = min(self.options.max_iterations, _COMPETING_ITERATIONS)
+        return self._run(self._coarse_target, source.coarse, init, start_distance, iterations)
+
+    def refine(self, source, init, start_distance=None):
+        """
+        Refine a pose on all points that were kept.
+
+        :param source: what :meth:`prepare` made, or (N, 3) float64 points.
+        :param init: (4, 4) ``T_target_source`` to start from.
+        :param start_distance: as for :meth:`compete`.
+        :returns: :class:`Refinement`.
+        """
+        source = source if isinstance(source, Source) else self.prepare(source)
+        start_distance = start_distance or self.start_distance(source)
+        return self._run(
+            self.target, source.full, init, start_distance, self.options.max_iterations
+        )
+
+    def finish(self, source, refinement):
+        """
+        Carry the winner among candidates to all points that were kept.
+
+        :param source: what :meth:`prepare` made.
+        :param refinement: what :meth:`compete` returned.
+        :returns: :class:`Refinement`.
+        """
+        if source.full is source.coarse and self.target is self._coarse_target:
+            return refinement
+        return self.refine(source, refinement.transform, refinement.agreement.distance)
+
+    def _run(self, target, source, init, start_distance, iterations):
+        """Levels of ICP between two surfaces, and the agreement at their end."""
+        fine = self.options.max_correspondence_distance
+        fine = fine or _FINE_PITCHES * max(target.pitch, source.pitch)
+        distances = levels(start_distance, fine)
         align = _align_open3d if self.options.refiner == 'open3d' else _align_small_gicp
-        transform, iterations, converged = np.array(init, dtype=np.float64), 0, False
+        transform, total, converged = np.array(init, dtype=np.float64), 0, False
         for distance in distances:
             epsilon = _EPSILON if distance == distances[-1] else _COARSE_EPSILON
-            moved, used, converged = align(
-                self.target, source, transform, distance, epsilon, self.options
-            )
-            iterations += used
+            limits = Limits(distance, epsilon, iterations)
+            moved, used, converged = align(target, source, transform, limits, self.options)
+            total += used
             # An under-determined step may run away; the last good pose is kept.
             if not is_rigid(moved):
                 converged = False
                 break
             transform = moved
-        found = self.evaluate(source, transform)
-        return Refinement(transform, found, iterations, converged and found.inlier_fraction > 0.0)
+        found = agreement(target, source, transform, fine)
+        return Refinement(transform, found, total, converged and found.inlier_fraction > 0.0)
 
-    def evaluate(self, source, transform):
-        """
-        Evidence at a pose, without moving it.
 
-        :param source: what :meth:`prepare` made.
-        :param transform: (4, 4) ``T_target_source``.
-        :returns: :class:`Agreement`.
-        """
-        return agreement(self.target, source, transform, self.fine_distance(source))
+class Limits(NamedTuple):
+    """
+    When correspondences and iterations of one level end.
+
+    :param distance: correspondence distance [m].
+    :param epsilon: smallest step [rad, radii of the target].
+    :param iterations: at most.
+    """
+
+    distance: float
+    epsilon: float
+    iterations: int
 
 
 def levels(coarse, fine):
@@ -153,7 +201,7 @@ def levels(coarse, fine):
     return [fine * (coarse / fine) ** (i / count) for i in range(count, 0, -1)] + [fine]
 
 
-def _align_small_gicp(target, source, init, distance, epsilon, options):
+def _align_small_gicp(target, source, init, limits, options):
     """One level with small_gicp: transform (4, 4), iterations, whether it ended by itself."""
     result = small_gicp.align(
         target.cloud,
@@ -161,24 +209,24 @@ def _align_small_gicp(target, source, init, distance, epsilon, options):
         target.tree,
         init,
         registration_type=options.refine_method,
-        max_correspondence_distance=distance,
+        max_correspondence_distance=limits.distance,
         num_threads=options.threads,
-        max_iterations=options.max_iterations,
-        rotation_epsilon=epsilon,
-        translation_epsilon=epsilon * target.radius,
+        max_iterations=limits.iterations,
+        rotation_epsilon=limits.epsilon,
+        translation_epsilon=limits.epsilon * target.radius,
     )
     return np.array(result.T_target_source), int(result.iterations) + 1, bool(result.converged)
 
 
-def _align_open3d(target, source, init, distance, epsilon, options):
+def _align_open3d(target, source, init, limits, options):
     """One level with open3d: transform (4, 4), iterations, whether it found correspondences."""
     o3d = _require_open3d()
     criteria = o3d.ICPConvergenceCriteria(
-        relative_fitness=epsilon**2,
-        relative_rmse=epsilon**2,
-        max_iteration=options.max_iterations,
+        relative_fitness=limits.epsilon**2,
+        relative_rmse=limits.epsilon**2,
+        max_iteration=limits.iterations,
     )
-    arguments = (source.open3d, target.open3d, distance, init)
+    arguments = (source.open3d, target.open3d, limits.distance, init)
     if options.refine_method == 'GICP':
         estimation = o3d.TransformationEstimationForGeneralizedICP()
         result = o3d.registration_generalized_icp(*arguments, estimation, criteria)
@@ -189,7 +237,7 @@ def _align_open3d(target, source, init, distance, epsilon, options):
         }[options.refine_method]()
         result = o3d.registration_icp(*arguments, estimation, criteria)
     # open3d does not tell how many iterations it took.
-    return np.array(result.transformation), options.max_iterations, result.fitness > 0.0
+    return np.array(result.transformation), limits.iterations, result.fitness > 0.0
 
 
 def _require_open3d():

@@ -108,18 +108,21 @@ class Registrar:
         clock.lap('reduce')
         starts = self._starts(source, prior)
         clock.lap('predict')
-        candidates = [self._refiner.refine(source, *start) for start in starts]
+        # Candidates compete on a thinned source; the winner is carried to full resolution.
+        candidates = [self._refiner.compete(source, *start) for start in starts]
+        chosen = self._choose(candidates, prior)
+        best = self._refiner.finish(source, chosen)
         clock.lap('refine')
-        best = self._best(candidates, prior)
-        free = free_directions(self._refiner.target, source, best.agreement)
-        evidence = self._evidence(best, candidates, free, source, prior)
+        free = free_directions(self._refiner.target, source.full, best.agreement)
+        rivals = self._rivals(chosen, candidates, free, prior)
+        evidence = self._evidence(best.agreement, free, source.full, rivals)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
         if verdict.status is not Status.ACCEPTED:
             mismatch = unit_mismatch(cloud_radius(local), self._radius)
             reason = f'{mismatch}; {reason}' if mismatch else reason
         degenerate = verdict.status is Status.DEGENERATE
-        covariance = self._covariance(best.agreement, free, source)
+        covariance = self._covariance(best.agreement, free)
         # From the local source frame back to the given one: the lever arm.
         lever, _ = compose_jacobians(best.transform, inverse(frame.transform))
         screws = lever @ free if degenerate else np.zeros((6, 0))
@@ -143,7 +146,7 @@ class Registrar:
         """Poses to refine, each with its first correspondence distance (None: near)."""
         starts = []
         if self._predictor is not None:
-            described = self._predictor.describe(source.points, self._described.scale)
+            described = self._predictor.describe(source.full.points, self._described.scale)
             landscape = self._predictor.landscape(described, self._described)
             found = landscape.propose(prior, self.options.hypotheses)
             starts = [(hypothesis.transform, None) for hypothesis in found]
@@ -152,41 +155,45 @@ class Registrar:
         if prior is not None or self._predictor is None:
             guess = np.eye(4) if prior is None else prior.transform
             starts.append((guess, None))
-            radius = min(self._refiner.target.radius, source.radius)
+            radius = min(self._refiner.target.radius, source.full.radius)
             reach = radius if prior is None else prior.reach(radius)
             wide = min(reach, _COARSE_RADII * radius)
             if wide > 2.0 * self._refiner.start_distance(source):
                 starts.append((guess, wide))
         return starts
 
-    def _best(self, candidates, prior):
+    def _choose(self, candidates, prior):
         """The candidate with the best agreement among those that the prior allows."""
         if prior is not None:
-            allowed = [c for c in candidates if prior.plausible(c.transform)]
-            candidates = allowed or candidates
+            candidates = [c for c in candidates if prior.plausible(c.transform)] or candidates
         return max(candidates, key=lambda candidate: candidate.score)
 
-    def _evidence(self, best, candidates, free, source, prior):
-        """What the gate wants to know about the best candidate."""
-        found = best.agreement
+    def _rivals(self, chosen, candidates, free, prior):
+        """The other candidates, compared with the chosen one."""
+        found = chosen.agreement
         rivals = []
         for candidate in candidates:
-            if candidate is best:
+            if candidate is chosen:
                 continue
             difference = found.qualities - candidate.agreement.qualities
+            chance = difference.std() * np.sqrt(_COMPARED / len(difference))
             motion = unexplained_motion(found, candidate.transform, free)
+            told_apart = prior is not None and prior.separates(
+                chosen.transform, candidate.transform
+            )
             rivals.append(
                 Rival(
                     transform=candidate.transform,
                     motion=motion / found.distance,
                     deficit=found.score - candidate.score,
-                    deficit_error=float(
-                        difference.std() * np.sqrt(_COMPARED / max(len(difference), 1))
-                    ),
-                    excluded=prior is not None
-                    and prior.separates(best.transform, candidate.transform),
+                    deficit_error=float(chance),
+                    excluded=told_apart,
                 )
             )
+        return tuple(rivals)
+
+    def _evidence(self, found, free, source, rivals):
+        """What the gate wants to know about the refined pose."""
         return Evidence(
             inlier_fraction=found.inlier_fraction,
             score=found.score,
@@ -194,10 +201,10 @@ class Registrar:
             residual_ratio=found.residual_ratio,
             free_directions=free,
             radius=source.radius,
-            rivals=tuple(rivals),
+            rivals=rivals,
         )
 
-    def _covariance(self, found, free, source):
+    def _covariance(self, found, free):
         """(6, 6) of a pose between the local frames."""
         spread = found.expected_residual
         if np.isfinite(found.residual):

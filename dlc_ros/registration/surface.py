@@ -79,6 +79,12 @@ class Surface:
         indices, squared = self.tree.batch_knn_search(queries, 1)
         return indices[:, 0].astype(np.int64), np.sqrt(squared[:, 0])
 
+    def thinned(self, max_points):
+        """A surface of about ``max_points`` of its points, or itself if it has hardly more."""
+        if len(self) < 1.5 * max_points:
+            return self
+        return Surface(self.points, max_points=max_points)
+
     @cached_property
     def open3d(self):
         """The same points, normals and covariances as an ``open3d.geometry.PointCloud``."""
