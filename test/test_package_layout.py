@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,58 +13,36 @@ import pytest
 import dlc_ros
 
 ROOT = Path(__file__).resolve().parent.parent
-NOT_SOURCE = {'.git', '.venv', 'build', 'install', 'log', 'results', 'runs', '__pycache__'}
 EXECUTABLES = ('localizer', 'dlc-ros', 'dlc-train', 'dlc-eval')
 
-pytest.importorskip('colcon_core', reason='colcon is not installed (pip install colcon-ros)')
+
+@pytest.fixture
+def prefix(colcon_prefix):
+    return colcon_prefix
 
 
-def plain_environment():
-    """Environment without a ROS 2 underlay, so that the build can lean on nothing but itself."""
-    unwanted = ('AMENT_', 'COLCON_', 'PYTHONPATH', 'ROS_', 'CMAKE_PREFIX_PATH')
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
-    kept['PATH'] = f'{Path(sys.executable).parent}{os.pathsep}{kept["PATH"]}'
-    return kept
-
-
-@pytest.fixture(scope='module')
-def prefix(tmp_path_factory):
-    """Where ``colcon build`` installed the package, from a copy of the tree."""
-    workspace = tmp_path_factory.mktemp('colcon')
-    shutil.copytree(
-        ROOT,
-        workspace / 'src' / 'dlc_ros',
-        ignore=lambda _, names: [n for n in names if n in NOT_SOURCE or n.endswith('.egg-info')],
-    )
-    built = subprocess.run(
-        [sys.executable, '-m', 'colcon', 'build', '--executor', 'sequential'],
-        cwd=workspace,
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert built.returncode == 0, built.stdout + built.stderr
-    return workspace / 'install' / 'dlc_ros'
-
-
-@pytest.fixture(scope='module')
+@pytest.fixture
 def site_packages(prefix):
     return next(prefix.glob('lib/python3*/site-packages'))
 
 
-def in_workspace(prefix, *command):
-    """Run a command as in a shell that has sourced the workspace; returns the process."""
-    return subprocess.run(
-        ['bash', '-c', f'source "{prefix.parent}/local_setup.bash" && exec "$@"', '-', *command],
-        cwd=prefix,
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+@pytest.fixture
+def in_workspace(prefix, colcon_environment):
+    """Runs a command as in a shell that has sourced the workspace; returns the process."""
+
+    def run(*command):
+        source = f'source "{prefix.parent}/local_setup.bash" && exec "$@"'
+        return subprocess.run(
+            ['bash', '-c', source, '-', *command],
+            cwd=prefix,
+            env=colcon_environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
 
 
 def test_index_knows_the_package(prefix):
@@ -110,17 +87,16 @@ def test_data_of_the_packages_is_installed(site_packages, tree, package, pattern
 
 
 @pytest.mark.parametrize('name', EXECUTABLES)
-def test_executables_are_where_ros2_run_looks(prefix, name):
+def test_executables_are_where_ros2_run_looks(prefix, in_workspace, name):
     executable = prefix / 'lib/dlc_ros' / name
     assert os.access(executable, os.X_OK)
-    asked = in_workspace(prefix, str(executable), '--help')
+    asked = in_workspace(str(executable), '--help')
     assert asked.returncode == 0, asked.stderr
     assert 'usage' in asked.stdout.lower()
 
 
-def test_installed_package_imports_from_the_workspace(prefix, site_packages):
+def test_installed_package_imports_from_the_workspace(site_packages, in_workspace):
     done = in_workspace(
-        prefix,
         sys.executable,
         '-c',
         'import dlc_ros, dlc_training\n'

@@ -1,0 +1,193 @@
+"""A lifecycle node under test, and a peer that talks to it over the middleware."""
+
+import threading
+import time
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
+
+from dlc_ros.node.ros.localizer_node import LocalizerNode
+from dlc_ros.registration.se3 import quaternion_from_matrix
+
+# For anything that is certain to happen; a busy machine may take a while over it.
+PATIENCE_S = 30.0
+
+
+class Harness:
+    """
+    Runs a :class:`LocalizerNode` and a peer, each in an executor and a thread of its own.
+
+    :param name: of the node.
+    :param values: dict of parameters, by flat name, as a YAML file would give them.
+    """
+
+    def __init__(self, name, values):
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        self.node = LocalizerNode(name, parameter_overrides=overrides)
+        self.peer = Peer()
+        self._executors = []
+        for node in (self.node, self.peer):
+            executor = SingleThreadedExecutor()
+            executor.add_node(node)
+            threading.Thread(target=executor.spin, daemon=True).start()
+            self._executors.append(executor)
+
+    def close(self):
+        for executor in self._executors:
+            executor.shutdown()
+        self.node.close()
+        self.peer.destroy_node()
+
+    def activate(self):
+        """Configure and activate through the services that a lifecycle manager uses."""
+        assert self.change_state('configure')
+        assert self.change_state('activate')
+        wait_for(lambda: self.peer.points.get_subscription_count() == 1)
+
+    def change_state(self, transition):
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.label = transition
+        return self.call(ChangeState, f'/{self.node.get_name()}/change_state', request).success
+
+    def call(self, kind, name, request):
+        """Call a service and return its response."""
+        client = self.peer.create_client(kind, name)
+        assert client.wait_for_service(PATIENCE_S)
+        future = client.call_async(request)
+        wait_for(future.done)
+        self.peer.destroy_client(client)
+        return future.result()
+
+
+class Peer(Node):
+    """Publishes what sensors and operators publish; keeps what the node says."""
+
+    def __init__(self):
+        super().__init__('peer')
+        self.points = self.create_publisher(PointCloud2, 'points', QoSProfile(depth=1))
+        self.static = StaticTransformBroadcaster(self)
+        self.moving = TransformBroadcaster(self)
+        self.transforms, self.poses, self.statuses = [], [], []
+        self.create_subscription(TFMessage, '/tf', self._on_tf, QoSProfile(depth=100))
+        self.create_subscription(
+            PoseWithCovarianceStamped, '/localizer/pose', self.poses.append, 10
+        )
+        self.create_subscription(DiagnosticArray, '/diagnostics', self.statuses.append, 10)
+
+    def _on_tf(self, message):
+        self.transforms.extend(message.transforms)
+
+    def corrections(self):
+        """Every map -> odom that was heard, as (date in ns, (4, 4))."""
+        return [
+            (stamp_ns(entry.header.stamp), matrix_of(entry.transform))
+            for entry in list(self.transforms)
+            if (entry.header.frame_id, entry.child_frame_id) == ('map', 'odom')
+        ]
+
+    def status(self, task):
+        """Newest diagnostics entry of a task: (level, message, dict of values)."""
+        for array in reversed(list(self.statuses)):
+            for entry in array.status:
+                if entry.name == f'localizer: {task}':
+                    values = {pair.key: pair.value for pair in entry.values}
+                    return entry.level[0], entry.message, values
+        return None, '', {}
+
+    def send_transform(self, parent, child, matrix, time=None):
+        """Static, unless ``time`` (:class:`rclpy.time.Time`) is given."""
+        stamped = TransformStamped()
+        stamped.header.frame_id, stamped.child_frame_id = parent, child
+        translation, rotation = stamped.transform.translation, stamped.transform.rotation
+        translation.x, translation.y, translation.z = map(float, matrix[:3, 3])
+        quaternion = map(float, quaternion_from_matrix(matrix))
+        rotation.x, rotation.y, rotation.z, rotation.w = quaternion
+        if time is None:
+            self.static.sendTransform(stamped)
+        else:
+            stamped.header.stamp = time.to_msg()
+            self.moving.sendTransform(stamped)
+
+    def send_cloud(self, points, frame, time):
+        self.points.publish(self.make_cloud(points, frame, time))
+
+    @staticmethod
+    def make_cloud(points, frame, time):
+        """An unorganised cloud of float32 x, y, z, packed here and not by the code under test."""
+        data = np.ascontiguousarray(points, dtype='<f4')
+        message = PointCloud2(
+            header=Header(frame_id=frame, stamp=time.to_msg()),
+            height=1,
+            width=len(data),
+            fields=[
+                PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+                for i, name in enumerate('xyz')
+            ],
+            point_step=12,
+            row_step=12 * len(data),
+        )
+        message.data.frombytes(data.tobytes())
+        return message
+
+
+def wait_for(condition, patience_s=PATIENCE_S):
+    """Wait until ``condition()`` is true and return what it gave; fails after the patience."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.01)
+    raise AssertionError('what was waited for did not happen')
+
+
+def stamp_ns(stamp):
+    return rclpy.time.Time.from_msg(stamp).nanoseconds
+
+
+def matrix_of(transform):
+    """(4, 4) of a geometry_msgs/Transform, by scipy."""
+    from scipy.spatial.transform import Rotation
+
+    matrix = np.eye(4)
+    rotation = transform.rotation
+    matrix[:3, :3] = Rotation.from_quat(
+        [rotation.x, rotation.y, rotation.z, rotation.w]
+    ).as_matrix()
+    matrix[:3, 3] = [transform.translation.x, transform.translation.y, transform.translation.z]
+    return matrix
+
+
+def room(rng, count):
+    """(count, 3) points on floor, walls and furniture of an L-shaped room [m]."""
+    # Corner and the two edges of each face; areas decide how the points are shared out.
+    faces = np.array(
+        [
+            [[-5, -4, 0], [10, 0, 0], [0, 4, 0]],
+            [[-5, 0, 0], [5, 0, 0], [0, 4, 0]],
+            [[-5, -4, 0], [10, 0, 0], [0, 0, 3]],
+            [[5, -4, 0], [0, 4, 0], [0, 0, 3]],
+            [[0, 0, 0], [5, 0, 0], [0, 0, 3]],
+            [[0, 0, 0], [0, 4, 0], [0, 0, 3]],
+            [[-5, 4, 0], [5, 0, 0], [0, 0, 3]],
+            [[-5, -4, 0], [0, 8, 0], [0, 0, 3]],
+            [[-3, -2, 0], [0.7, 0.3, 0], [0, 0, 1.2]],
+            [[-3, -2, 1.2], [0.7, 0.3, 0], [-0.3, 0.7, 0]],
+        ]
+    )
+    areas = np.linalg.norm(np.cross(faces[:, 1], faces[:, 2]), axis=1)
+    face = faces[rng.choice(len(faces), count, p=areas / areas.sum())]
+    along = rng.uniform(size=(count, 2, 1))
+    return face[:, 0] + along[:, 0] * face[:, 1] + along[:, 1] * face[:, 2]
