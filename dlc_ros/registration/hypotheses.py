@@ -10,6 +10,8 @@ from dlc_ros.registration.energy import weighted_procrustes
 _SAMPLING_ERROR = 0.1
 _CORRESPONDENCES = 192
 _MEMBERS = 24
+# A rotation below this [rad] moves no keypoint out of the reach of the first beta.
+_NOTICEABLE = 0.1
 
 
 def rotation_cover(name='cube'):
@@ -71,20 +73,21 @@ def agreeing_starts(energy, count):
     )
 
 
-def prior_starts(transform, covariance, radius):
+def prior_starts(transform, covariance):
     """
-    The prior's mean, and poses one standard deviation from it along each axis of rotation.
+    The prior's mean, and turns of 0.75 and 1.5 standard deviations either way about each axis.
 
     :param transform: (4, 4) network units.
     :param covariance: (6, 6), x y z roll pitch yaw.
-    :param radius: below ``1 / radius`` [rad], a rotation moves no point noticeably.
+    :param radius: of the source about its centroid; an axis whose standard deviation moves no
+        point by 0.1 is left alone.
     :return: rotations (P, 3, 3), translations (P, 3), float32 tensors.
     """
     sigma = np.sqrt(np.maximum(np.diag(covariance)[3:], 0))
     turns = [np.zeros(3)]
     for axis in range(3):
         for factor in (-1.5, -0.75, 0.75, 1.5):
-            if sigma[axis] * radius > 0.1:
+            if sigma[axis] > _NOTICEABLE:
                 turn = np.zeros(3)
                 turn[axis] = factor * sigma[axis]
                 turns.append(turn)

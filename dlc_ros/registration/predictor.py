@@ -21,6 +21,8 @@ from dlc_ros.registration.weights import load_weights
 RANKING_BETA = BETAS[2]
 _FEATURE_STARTS = 16
 _DESCENDING = 8
+# Standard deviations [rad, network units] of a prior from whose mean alone it is descended.
+_NEAR_ANGLE, _NEAR_LENGTH = 0.15, 0.1
 
 
 @dataclass(frozen=True)
@@ -107,18 +109,18 @@ class Landscape:
         :return: list of :class:`Hypothesis`, best first.
         """
         energy = self._energy
-        rotation, translation = agreeing_starts(energy, _FEATURE_STARTS)
         if prior is None:
-            rotations = rotation_cover(cover).to(rotation.device)
-            more = centred_starts(rotations, energy.source[0], energy.target[0])
-            more = self._descend(*more, (BETAS[0], BETAS[1]))
+            rotations = rotation_cover(cover).to(energy.source.device)
+            starts = centred_starts(rotations, energy.source[0], energy.target[0])
+            rotation, translation = self._descend(*starts, (BETAS[0], BETAS[1]))
         else:
-            transform = self._to_network(prior.transform[None])[0]
-            radius = 1.0
-            more = prior_starts(transform, prior.covariance, radius)
-            more = tuple(m.to(rotation.device) for m in more)
-            more = self._descend(*more, (BETAS[1], BETAS[1]))
-        rotation, translation = torch.cat([rotation, more[0]]), torch.cat([translation, more[1]])
+            starts = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
+            starts = (start.to(energy.source.device) for start in starts)
+            rotation, translation = self._descend(*starts, (BETAS[1], BETAS[1]))
+        if prior is None or self._wide(prior):
+            agreeing = agreeing_starts(energy, _FEATURE_STARTS)
+            rotation = torch.cat([rotation, agreeing[0]])
+            translation = torch.cat([translation, agreeing[1]])
         for betas, left in (((BETAS[1], BETAS[2]), _DESCENDING), ((BETAS[2], BETAS[3]), keep)):
             # The first value is only used to prune: rank, keep the best distinct, then descend.
             best = distinct(
@@ -159,6 +161,11 @@ class Landscape:
         poses = torch.from_numpy(self._to_network(np.asarray(transforms, float)))
         poses = poses.float().to(self._energy.source.device)
         return poses[:, :3, :3], poses[:, :3, 3]
+
+    def _wide(self, prior):
+        """Whether a prior leaves more open than one descent from its mean covers."""
+        sigma = np.sqrt(np.diag(prior.covariance))
+        return sigma[3:].max() > _NEAR_ANGLE or sigma[:3].max() > _NEAR_LENGTH * self._target.scale
 
     def _descend(self, rotation, translation, betas):
         rotation, translation = rotation[None], translation[None]
