@@ -13,9 +13,9 @@ from dlc_training.evaluate.symmetry import nearest_truth
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-START_POINTS = 400
-START_DISTANCES = (0.2, 0.08)
-FINEST_DISTANCE = 0.08
+START_POINTS, START_DISTANCE = 150, 0.15
+FINE_POINTS, FINE_DISTANCE = 400, 0.08
+REFINED_STARTS = 12
 MIN_OVERLAP = 0.8  # of what both crops see at the truth
 # Of the 95th and 99th percentile of the distances between points, and of the mean distance to the
 # other surface, all at the truth; their sampling errors are 2 to 5 %.
@@ -36,20 +36,27 @@ def is_ambiguous(pair, group):
     off one cloud is ambiguous, a mug whose handle both clouds should show is not; a plate that may
     slide is. Poses equivalent by ``group`` are right, not ambiguous.
 
-    The search: GICP from the truth turned about the centre of the overlap by the rotations of the
-    cube in the shape's own axes and of the icosahedron, and from the truth moved along the two
-    least observable directions.
+    The search: a short GICP from the truth turned about the centre of the overlap by the rotations
+    of the cube in the shape's own axes and of the icosahedron, the 12 wrong ones that fit best
+    refined; and GICP from the truth moved along its two least observable directions.
 
     :param pair: :class:`~dlc_training.evaluate.protocols.Pair`.
     :param group: :class:`~dlc_training.evaluate.symmetry.SymmetryGroup` of its shape.
     """
     check = _Explains(pair)
-    for candidate in _candidates(pair, check):
-        right = nearest_truth(pair.truth, candidate, group, pair.shape_pose)
-        errors = rotation_error_deg(candidate, right), translation_error(candidate, right)
-        if not is_within(*errors, SUCCESS) and check(candidate):
-            return True
-    return False
+    wrong = _IsWrong(pair, group)
+    return any(wrong(T) and check(T) for T in _candidates(pair, check, wrong))
+
+
+class _IsWrong:
+    """Whether a pose is no success, modulo the shape's symmetry."""
+
+    def __init__(self, pair, group):
+        self._pair, self._group = pair, group
+
+    def __call__(self, T):
+        truth = nearest_truth(self._pair.truth, T, self._group, self._pair.shape_pose)
+        return not is_within(rotation_error_deg(T, truth), translation_error(T, truth), SUCCESS)
 
 
 class _Explains:
@@ -59,7 +66,10 @@ class _Explains:
         clouds = pair.source.astype(float), pair.target.astype(float)
         self.source, self.target = (_Surface(cloud) for cloud in clouds)
         self._planes = pair.source_plane, pair.target_plane
-        self._truth = pair.truth
+        moved = apply(pair.truth, self.source.points)
+        overlap = moved[_inside(self._planes[1], moved)]
+        self.overlap_centre = overlap.mean(0)
+        self._seen_share = MIN_OVERLAP * len(overlap) / len(moved)
         count, *at_truth = self._fit(pair.truth)
         self._least = MIN_OVERLAP * count
         self._limits = np.multiply(TOLERANCE, at_truth)
@@ -75,10 +85,12 @@ class _Explains:
             return 0, np.inf, np.inf, np.inf
         return len(to_point), *np.percentile(to_point, (95, 99)), np.mean(to_plane)
 
-    def overlap_centre(self):
-        """Centre of the source points that the target's crop saw too, target frame."""
-        moved = apply(self._truth, self.source.points)
-        return moved[_inside(self._planes[1], moved)].mean(0)
+    def misfit(self, T, points):
+        """Mean distance of those source ``points`` that the target must hold; inf if too few."""
+        moved = apply(T, points)
+        seen = moved[_inside(self._planes[1], moved)]
+        enough = len(seen) >= self._seen_share * len(points)
+        return self.target.distances(seen)[0].mean() if enough else np.inf
 
     def __call__(self, T):
         count, *fit = self._fit(T)
@@ -108,18 +120,25 @@ def _inside(plane, points):
     return points @ plane[:3] >= plane[3]
 
 
-def _candidates(pair, check):
+def _candidates(pair, check, wrong):
+    centre = check.overlap_centre
     few = pair.source[:: max(1, len(pair.source) // START_POINTS)]
-    gicp = PreparedGicp(few, pair.target, GicpOptions(iterations=15))
-    centre = check.overlap_centre()
+    rough = PreparedGicp(few, pair.target, GicpOptions(iterations=15))
+    ends = []
     for rotation in _rotations(pair.shape_pose[:3, :3]):
         turn = pose(rotation, centre - rotation @ centre)
-        yield gicp.refine(turn @ pair.truth, START_DISTANCES)
-    for step in _weak_directions(gicp, pair.truth, centre):
+        T = rough.refine(turn @ pair.truth, (START_DISTANCE,))
+        if wrong(T):
+            ends.append((check.misfit(T, few), T))
+    some = pair.source[:: max(1, len(pair.source) // FINE_POINTS)]
+    fine = PreparedGicp(some, pair.target, GicpOptions(iterations=15))
+    for _, T in sorted(ends, key=lambda end: end[0])[:REFINED_STARTS]:
+        yield fine.refine(T, (FINE_DISTANCE,))
+    for step in _weak_directions(fine, pair.truth, centre):
         for sign in (-1, 1):
             turn = Rotation.from_rotvec(sign * step[:3]).as_matrix()
             slide = pose(turn, centre - turn @ centre + sign * step[3:])
-            yield gicp.refine(slide @ pair.truth, (FINEST_DISTANCE,))
+            yield fine.refine(slide @ pair.truth, (FINE_DISTANCE,))
 
 
 def _rotations(shape_axes):
@@ -137,7 +156,7 @@ def _weak_directions(gicp, truth, centre):
     unit. The Hessian is one of a right perturbation (source axes, rotation first), here taken
     about ``centre``.
     """
-    result = gicp.align(truth, FINEST_DISTANCE, 1)
+    result = gicp.align(truth, FINE_DISTANCE, 1)
     T = result.T_target_source
     local = T[:3, :3].T @ (centre - T[:3, 3])
     # A turn w about the local centre and a shift v are the right perturbation (w, v + c x w).
