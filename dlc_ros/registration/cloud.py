@@ -10,6 +10,8 @@ from dlc_ros.registration.se3 import make_transform
 # A spread across the main axis below this share of the spread along it is a line: no rotation
 # about it can be told. Float32 coordinates of a true line leave about 1e-7.
 _LINE = 1e-4
+# Largest coordinate [m]: millimetres at the earth's centre pass, garbage bits mostly do not.
+_LARGEST = 1e11
 
 
 def validate_cloud(points, min_points=30, name='cloud'):
@@ -57,10 +59,10 @@ def validate_cloud(points, min_points=30, name='cloud'):
 
 def _refuse_line(points, name):
     """Raise CloudError if the points lie in one place or on one line."""
-    centered = points - points.mean(axis=0)
     magnitude = np.abs(points).max()
-    if not np.isfinite(magnitude**2 * len(points)):
+    if magnitude > _LARGEST:
         raise CloudError(f'{name}: coordinates up to {magnitude:.3g} m are out of range')
+    centered = points - points.mean(axis=0)
     spread = np.sqrt(np.maximum(np.linalg.eigvalsh(centered.T @ centered / len(points)), 0.0))
     if spread[2] <= 1e-12 * max(magnitude, 1e-300):
         raise CloudError(f'{name}: all {len(points)} points coincide')
@@ -138,11 +140,12 @@ def voxel_downsample(points, voxel_size):
     import small_gicp
 
     points = np.asarray(points, dtype=np.float64)
-    # small_gicp drops points whose voxel index leaves 21 bits.
-    reach = np.abs(points).max(initial=0.0) / (1 << 20)
     if voxel_size <= 0.0 or len(points) == 0:
         return points
-    return small_gicp.voxelgrid_sampling(points, max(voxel_size, 1.01 * reach)).points()[:, :3]
+    # small_gicp drops points whose voxel index leaves 21 bits, and all of them when 1 / edge
+    # does: so no finer than that, and in units of the edge.
+    edge = max(voxel_size, 1.01 * np.abs(points).max() / (1 << 20))
+    return small_gicp.voxelgrid_sampling(points / edge, 1.0).points()[:, :3] * edge
 
 
 def farthest_points(points, count, seed=0):

@@ -1,0 +1,177 @@
+"""What is refused as a cloud and why, and that reducing keeps the shape."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from dlc_ros.errors import CloudError
+from dlc_ros.registration.cloud import (
+    LocalFrame,
+    cloud_radius,
+    farthest_points,
+    unit_mismatch,
+    validate_cloud,
+    voxel_downsample,
+)
+
+RNG = np.random.default_rng(0)
+BALL = RNG.normal(size=(100, 3))
+LINE = np.outer(RNG.normal(size=100), [1.0, 2.0, -0.5])
+
+
+@pytest.mark.parametrize('dtype', ['f2', 'f4', 'f8', 'i2', 'u1', '>f4', '<f8'])
+def test_any_real_numbers_become_a_fresh_float64_array(dtype):
+    given_points = (40 * np.abs(BALL)).astype(dtype)
+    checked = validate_cloud(given_points)
+    assert checked.dtype == np.float64 and checked.flags.c_contiguous
+    np.testing.assert_array_equal(checked, given_points.astype(float))
+    checked[:] = 0.0
+    assert np.abs(given_points).max() > 0.0
+
+
+def test_nested_lists_views_and_read_only_arrays_are_clouds():
+    frozen = np.hstack([BALL, BALL])[::2, 1:4]
+    frozen.setflags(write=False)
+    np.testing.assert_array_equal(validate_cloud(frozen), frozen)
+    np.testing.assert_array_equal(validate_cloud(BALL.tolist()), BALL)
+
+
+def test_rows_with_a_hole_are_dropped():
+    holed = BALL.copy()
+    holed[3, 0], holed[5, 1], holed[7] = np.nan, np.inf, -np.inf
+    np.testing.assert_array_equal(validate_cloud(holed), np.delete(BALL, [3, 5, 7], axis=0))
+
+
+@pytest.mark.parametrize(
+    ('points', 'says'),
+    [
+        (np.zeros((0, 3)), 'empty'),
+        ([], 'empty'),
+        (np.full((100, 3), np.nan), r'0 finite points \(100 of 100 are NaN or Inf\)'),
+        (np.full((100, 3), np.inf), '0 finite points'),
+        (BALL[:29], '29 finite points, at least 30'),
+        (np.vstack([BALL[:20], np.full((80, 3), np.nan)]), r'20 finite points \(80 of 100'),
+        (BALL[:, :2], r'shape \(N, 3\), got \(100, 2\)'),
+        (np.hstack([BALL, BALL]), r'points\[:, :3\]'),
+        (BALL.ravel(), r'got \(300,\)'),
+        (BALL[None], r'got \(1, 100, 3\)'),
+        (BALL * 1j, 'complex'),
+        (BALL.astype(str), 'real numbers'),
+        (BALL.astype(object), 'real numbers'),
+        (np.zeros((100, 3), bool), 'real numbers'),
+        ([[1, 2, 3], [4, 5]], 'numbers'),
+        (None, 'real numbers'),
+        ('cloud.ply', 'real numbers'),
+        (np.zeros((100, 3)), 'coincide'),
+        (np.full((100, 3), 5e6), 'coincide'),
+        (LINE, 'one line'),
+        (LINE + [5e5, 5e6, 0.0], 'one line'),
+        (LINE.astype(np.float32), 'one line'),
+        (BALL * 1e200, 'out of range'),
+        (BALL * 1e12, 'out of range'),
+    ],
+)
+def test_what_is_no_cloud_is_one_line_that_says_why(points, says):
+    with pytest.raises(CloudError, match=says) as caught:
+        validate_cloud(points, name='scan')
+    assert str(caught.value).startswith('scan: ') and '\n' not in str(caught.value)
+
+
+def test_planes_thin_strips_and_utm_coordinates_are_clouds():
+    plane = BALL * [1.0, 1.0, 0.0]
+    strip = BALL * [1.0, 0.01, 0.0]
+    far = BALL + [500_000.0, 5_400_000.0, 200.0]
+    for points in (plane, strip, far, 1e-3 * BALL, 1e4 * BALL):
+        np.testing.assert_array_equal(validate_cloud(points), points)
+
+
+@given(
+    arrays.arrays(
+        st.sampled_from([np.float32, np.float64]),
+        st.tuples(st.integers(0, 40), st.integers(0, 4)),
+        elements=st.floats(width=32),
+    )
+)
+def test_any_array_is_a_cloud_or_a_cloud_error(points):
+    with np.errstate(all='raise'):
+        try:
+            checked = validate_cloud(points, min_points=10)
+        except CloudError as error:
+            assert '\n' not in str(error)
+            return
+    assert len(checked) >= 10 and np.isfinite(checked).all()
+
+
+@pytest.mark.parametrize(
+    ('source', 'target', 'named'),
+    [(1.0, 1.0, ''), (1.0, 30.0, ''), (1e3, 1.1, 'source'), (0.8, 1e3, 'target'), (1e5, 1.0, '')],
+)
+def test_millimetres_against_metres_are_named(source, target, named):
+    sentence = unit_mismatch(source, target)
+    assert bool(sentence) == bool(named)
+    if named:
+        assert 'millimetres' in sentence and f'multiply the {named} by 0.001' in sentence
+
+
+def test_radius_is_the_root_mean_square_distance():
+    cube = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, -1).T
+    assert cloud_radius(cube + 7.0) == pytest.approx(np.sqrt(3.0))
+
+
+def test_local_coordinates_survive_float32_at_utm():
+    far = BALL + [500_000.0, 5_400_000.0, 200.0]
+    frame = LocalFrame.of(far)
+    local = frame.localize(far).astype(np.float32)
+    back = local @ frame.transform[:3, :3].T + frame.transform[:3, 3]
+    np.testing.assert_allclose(back, far, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(local.mean(axis=0), 0.0, atol=1e-6)
+
+
+def test_voxels_hold_the_mean_of_their_points():
+    corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0], [0, 0, 10]])
+    spread = RNG.uniform(0.1, 0.4, (4, 25, 3))
+    points = RNG.permutation((corners[:, None] + spread).reshape(-1, 3))
+    reduced = voxel_downsample(points, 0.5)
+    assert len(reduced) == 4
+    expected = corners + spread.mean(axis=1)
+    order = np.argmin(np.linalg.norm(reduced[:, None] - expected, axis=2), axis=0)
+    np.testing.assert_allclose(reduced[order], expected, atol=1e-12)
+
+
+@given(st.floats(1e-9, 10.0), st.sampled_from([1e-3, 1.0, 1e4]))
+def test_no_voxel_size_loses_a_part_of_the_cloud(size, scale):
+    points = scale * BALL
+    reduced = voxel_downsample(points, size)
+    gaps = np.linalg.norm(points[:, None] - reduced, axis=2).min(axis=1)
+    widest = max(size, 1.1 * np.abs(points).max() / 2**20)
+    assert gaps.max() <= np.sqrt(3.0) * widest
+    np.testing.assert_array_equal(reduced, voxel_downsample(points, size))
+
+
+def test_no_voxels_asked_for():
+    np.testing.assert_array_equal(voxel_downsample(BALL, 0.0), BALL)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=30)
+@given(st.integers(1, 60), st.integers(0, 70), st.integers(0, 3))
+def test_each_farthest_point_is_the_farthest(size, count, seed):
+    points = np.random.default_rng(seed).normal(size=(size, 3))
+    chosen = farthest_points(points, count, seed)
+    assert len(chosen) == min(count, size) == len(set(chosen.tolist()))
+    for i in range(1, len(chosen)):
+        gaps = np.linalg.norm(points[:, None] - points[chosen[:i]], axis=2).min(axis=1)
+        assert gaps[chosen[i]] == pytest.approx(gaps.max(), rel=1e-5)
+
+
+def test_farthest_points_of_coincident_points_are_distinct():
+    chosen = farthest_points(np.zeros((20, 3)), 12)
+    assert len(set(chosen.tolist())) == 12
+
+
+def test_farthest_points_are_the_same_every_time_and_where_the_seed_says():
+    first = farthest_points(BALL, 10, seed=4)
+    np.testing.assert_array_equal(first, farthest_points(BALL, 10, seed=4))
+    starts = {farthest_points(BALL, 1, seed=s)[0] for s in range(8)}
+    assert len(starts) > 1
