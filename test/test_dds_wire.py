@@ -260,7 +260,7 @@ def test_graph_lists_the_node_and_its_endpoints(distro, gid_size):
                 'ros_discovery_info',
                 'rmw_dds_common/msg/ParticipantEntitiesInfo',
                 graph.append,
-                qos.LATCHED,
+                qos.TF_STATIC,  # every participant's last word
                 store,
                 raw=True,
             )

@@ -14,9 +14,13 @@ LOOPBACK = 'lo'
 SOON = 60.0  # seconds; a test that waits this long has failed
 
 
-def free_domain():
-    """DDS domain that other runs on this machine hardly use; below 101, where ports are free."""
-    return 1 + os.getpid() % 100
+def free_domain(which=0):
+    """
+    DDS domain that other runs on this machine hardly use; below 101, where ports are free.
+
+    :param which: another number is another domain.
+    """
+    return 1 + (os.getpid() + 31 * which) % 100
 
 
 def wait_for(condition, seconds=SOON):
