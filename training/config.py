@@ -1,13 +1,26 @@
 """The typed configuration of a training run; every value is described where it is declared."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dlc_ros.errors import ParameterError
+from dlc_ros.registration.descriptor import NetOptions
+from dlc_training.data.pairs import FEWEST_POINTS
 from dlc_training.objective.dlc import DlcOptions
+
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Angle = Annotated[float, Field(gt=0, le=180)]
+Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -17,21 +30,39 @@ class _Section(BaseModel):
 class NetConfig(_Section):
     """Architecture of the network."""
 
-    width: int = Field(96, ge=8, description='Channels of a keypoint.')
-    heads: int = Field(4, ge=1, description='Attention heads.')
-    layers: int = Field(3, ge=1, description='Blocks of attention within and across clouds.')
-    keypoints: int = Field(160, ge=16, description='Keypoints per cloud.')
-    neighbours: int = Field(32, ge=4, description='Points of each neighbourhood.')
-    affinity_width: int = Field(64, ge=4, description='Channels in which keypoints are compared.')
+    width: int = Field(NetOptions.width, description='Channels of a keypoint.')
+    heads: int = Field(NetOptions.heads, description='Attention heads.')
+    layers: int = Field(
+        NetOptions.layers, description='Blocks of attention within and across clouds.'
+    )
+    keypoints: int = Field(
+        NetOptions.keypoints, le=FEWEST_POINTS, description='Keypoints per cloud.'
+    )
+    neighbours: int = Field(NetOptions.neighbours, description='Points of each neighbourhood.')
+    affinity_width: int = Field(
+        NetOptions.affinity_width, description='Channels in which keypoints are compared.'
+    )
+
+    @model_validator(mode='after')
+    def _is_an_architecture(self):
+        NetOptions(**self.model_dump())
+        return self
 
 
 class DataConfig(_Section):
     """Generated pairs."""
 
-    kinds: dict[Literal['crop', 'view', 'room'], float] = Field(
+    kinds: dict[Literal['crop', 'view', 'room'], Share] = Field(
         {'crop': 0.6, 'view': 0.22, 'room': 0.18}, description='Share of each kind of pair.'
     )
     workers: int = Field(1, ge=0, description='Processes that generate pairs; 0 for none.')
+
+    @field_validator('kinds')
+    @classmethod
+    def _has_a_kind(cls, kinds):
+        if not any(kinds.values()):
+            raise ValueError('no kind has a share above 0')
+        return kinds
 
 
 class ObjectiveConfig(_Section):
@@ -41,10 +72,10 @@ class ObjectiveConfig(_Section):
     dlc: DlcOptions = Field(DlcOptions(), description='Hinges of Deep Loss Convexification.')
     warm_up: int = Field(2500, ge=0, description='Steps without hinges; they start from features.')
     ramp: int = Field(1000, ge=1, description='Steps over which rho grows after the warm-up.')
-    radii_deg: tuple[float, float, float, float] = Field(
+    radii_deg: tuple[Angle, Angle, Angle, Angle] = Field(
         (180.0, 90.0, 45.0, 20.0), description='Radius of the bowl asked for, per beta [deg].'
     )
-    radii_length: tuple[float, float, float, float] = Field(
+    radii_length: tuple[Length, Length, Length, Length] = Field(
         (0.5, 0.3, 0.15, 0.08), description='The same in translation [network units].'
     )
     mined: int = Field(2, ge=0, description='Wrong minima of the descent to push up, per pair.')
@@ -70,7 +101,9 @@ class TrainingConfig(_Section):
     """One training run."""
 
     initial_weights: str = Field('', description='Weights file to start from; empty: random.')
-    seed: int = Field(0, ge=0, description='Of initial weights, data and perturbations.')
+    seed: int = Field(
+        0, ge=0, lt=1 << 31, description='Of initial weights, data and perturbations.'
+    )
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='Where the network runs.')
     threads: int = Field(1, ge=1, description='CPU threads of the network.')
     half: bool = Field(True, description='bfloat16 for the network (not for the energy).')
@@ -83,20 +116,14 @@ class TrainingConfig(_Section):
 
 def load_config(path=None, overrides=()):
     """
-    Read a configuration file and apply ``section.key=value`` overrides.
+    Read a configuration and apply ``section.key=value`` overrides.
 
-    :param path: YAML file; None for the defaults.
+    :param path: YAML file, or the name of one that ships (``default``, ``smoke``); None for the
+        defaults.
     :param overrides: strings such as ``optimiser.steps=100``; values are YAML.
     :raises ParameterError: for an unreadable file, an unknown key or a value out of range.
     """
-    values = {}
-    if path is not None:
-        try:
-            values = yaml.safe_load(Path(path).read_text()) or {}
-        except OSError as error:
-            raise ParameterError(f'cannot read {path}: {error.strerror}') from None
-        except yaml.YAMLError as error:
-            raise ParameterError(f'{path} is no YAML: {" ".join(str(error).split())}') from None
+    values = {} if path is None else _mapping(path)
     for override in overrides:
         key, equals, text = override.partition('=')
         if not equals:
@@ -104,11 +131,47 @@ def load_config(path=None, overrides=()):
         *sections, last = key.split('.')
         place = values
         for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = yaml.safe_load(text)
+            if not isinstance(place.get(section), dict):
+                place[section] = {}
+            place = place[section]
+        place[last] = _yaml(text, f"override '{override}'")
     try:
         return TrainingConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = '.'.join(str(part) for part in first['loc'])
-        raise ParameterError(f'{path or "configuration"}: {where}: {first["msg"]}') from None
+        what = first['msg'].removeprefix('Value error, ')
+        if first['type'] == 'extra_forbidden':
+            what = f'unknown key; known are {_known_beside(first["loc"])}'
+        raise ParameterError(f'{path or "configuration"}: {where}: {what}') from None
+
+
+def _mapping(path):
+    """Content of a YAML file, or of the one of this name in ``configs/``."""
+    shipped = Path(__file__).resolve().parent / 'configs' / f'{path}.yaml'
+    path = Path(path)
+    try:
+        text = (shipped if shipped.is_file() and not path.is_file() else path).read_text()
+    except OSError as error:
+        raise ParameterError(f'cannot read {path}: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise ParameterError(f'{path} is no text; give a YAML file') from None
+    values = _yaml(text, path)
+    if not isinstance(values, dict | None):
+        raise ParameterError(f'{path}: expected settings as key: value, got {str(values)[:40]!r}')
+    return values or {}
+
+
+def _yaml(text, origin):
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParameterError(f'{origin} is no YAML: {" ".join(str(error).split())}') from None
+
+
+def _known_beside(location):
+    """Keys of the section that an unknown key stands in."""
+    section = TrainingConfig
+    for name in location[:-1]:
+        section = section.model_fields[name].annotation
+    return ', '.join(section.model_fields)

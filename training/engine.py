@@ -14,7 +14,7 @@ from dlc_ros.registration.weights import load_weights
 from dlc_training.data.batches import batches
 from dlc_training.registration_loss import RegistrationLoss
 
-CHECKPOINT = 'checkpoint.pt'
+CHECKPOINT, LOG = 'checkpoint.pt', 'log.jsonl'
 
 
 class TrainingStopped(DlcError):
@@ -45,7 +45,7 @@ class Trainer:
             lr=config.optimiser.rate,
             weight_decay=config.optimiser.weight_decay,
         )
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self._saved = 0, 0.0, None
         self._resume()
 
     def run(self, progress=True):
@@ -54,12 +54,13 @@ class Trainer:
 
         :return: the network with the running mean of the weights.
         :raises TrainingStopped: when the loss is not finite.
+        :raises FileError: when the folder cannot be written.
         """
         steps = self.config.optimiser.steps
         bar = tqdm(
             total=steps, initial=self.step, unit='step', disable=not progress, mininterval=2
         )
-        with (self.folder / 'log.jsonl').open('a') as log, bar:
+        with self._log() as log, bar:
             started = time.monotonic() - self.seconds
             for batch in batches(self.config, self.step):
                 record = self._one_step(batch)
@@ -83,7 +84,6 @@ class Trainer:
 
     def save(self):
         """Write the checkpoint; the old one stays until the new one is whole."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / (CHECKPOINT + '.partial')
         state = {
             'config': self.config.model_dump_json(),
@@ -95,10 +95,13 @@ class Trainer:
         }
         try:
             torch.save(state, partial)
+            partial.replace(self.folder / CHECKPOINT)
         except (OSError, RuntimeError) as error:
             partial.unlink(missing_ok=True)
-            raise FileError(f'cannot write checkpoint in {self.folder}: {error}') from None
-        partial.replace(self.folder / CHECKPOINT)
+            raise FileError(
+                f'cannot write checkpoint in {self.folder}: {_one_line(error)}'
+            ) from None
+        self._saved = self.step
 
     def _start_from(self, path):
         loaded = load_weights(path)
@@ -110,23 +113,40 @@ class Trainer:
                 'give the configuration the same net section'
             ) from None
 
+    def _log(self):
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / LOG).open('a')
+        except OSError as error:
+            raise FileError(
+                f'cannot write the log in {self.folder}: {error.strerror}; use another --out'
+            ) from None
+
     def _resume(self):
         path = self.folder / CHECKPOINT
-        self.folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
+            same = _same_run(json.loads(state['config']), self.config)
+            if same:
+                self.net.load_state_dict(state['net'])
+                self.optimiser.load_state_dict(state['optimiser'])
+                self.mean, self.step, self.seconds = (
+                    state['mean'], state['step'], state['seconds']
+                )  # fmt: skip
+        # A damaged file can fail in any way: in zip, in pickle, in a missing key.
         except Exception as error:
-            raise FileError(f'checkpoint {path} is damaged ({error}); remove it') from None
-        if not _same_run(json.loads(state['config']), self.config):
+            raise FileError(
+                f'checkpoint {path} is damaged ({_one_line(error)}); '
+                'remove it to start again, or use another --out'
+            ) from None
+        if not same:
             raise FileError(
                 f'checkpoint {path} belongs to another configuration; '
                 'use another --out or remove it'
             )
-        self.net.load_state_dict(state['net'])
-        self.optimiser.load_state_dict(state['optimiser'])
-        self.mean, self.step, self.seconds = state['mean'], state['step'], state['seconds']
+        self._saved = self.step
 
     def _one_step(self, batch):
         config = self.config.optimiser
@@ -137,18 +157,17 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.half):
             energy = self.net(batch['source'], batch['target'])
-        loss, record = self.loss(
-            energy, batch['rotation'], batch['translation'], self._strength(), generator
-        )
+        try:
+            loss, record = self.loss(
+                energy, batch['rotation'], batch['translation'], self._strength(), generator
+            )
+        except torch.linalg.LinAlgError:  # a singular value decomposition of NaN
+            raise self._stopped(math.nan, math.nan) from None
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip)
-        if not (math.isfinite(float(loss.detach())) and math.isfinite(float(norm))):
-            raise TrainingStopped(
-                f'loss {float(loss):g}, gradient {float(norm):g} at step {self.step} (seed '
-                f'{self.config.seed}); the checkpoint before it is kept in {self.folder}: '
-                'lower optimiser.rate and start again'
-            )
+        norm = float(torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.clip))
+        if not (math.isfinite(float(loss.detach())) and math.isfinite(norm)):
+            raise self._stopped(float(loss.detach()), norm)
         self.optimiser.step()
         keep = min(config.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -158,6 +177,15 @@ class Trainer:
             'loss': float(loss.detach()),
             **{name: float(value) for name, value in record.items()},
         }
+
+    def _stopped(self, loss, norm):
+        kept = 'no checkpoint was written yet'
+        if self._saved is not None:
+            kept = f'the checkpoint of step {self._saved} is kept in {self.folder}'
+        return TrainingStopped(
+            f'loss {loss:g}, gradient {norm:g} in step {self.step + 1} (seed '
+            f'{self.config.seed}); {kept}: lower optimiser.rate and start again in another folder'
+        )
 
     def _strength(self):
         objective = self.config.objective
@@ -181,6 +209,10 @@ def _same_run(stored, config):
         for key in ('steps', 'decay_share'):
             values['optimiser'].pop(key, None)
     return stored == mine
+
+
+def _one_line(error):
+    return ' '.join(str(error).split())[:120]
 
 
 def _device(name):

@@ -19,9 +19,10 @@ from dlc_training.engine import Trainer
 
 def main(arguments=None):
     """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_intermixed_args(arguments)
     try:
-        return _train(options)
+        return _train(options, shlex.join(['dlc-train', *arguments]))
     except KeyboardInterrupt:
         print(
             f'interrupted; the same command continues from {options.out}/checkpoint.pt',
@@ -39,7 +40,12 @@ def _parser():
         description='Train the pose predictor on generated shapes and scenes. Run it again with '
         'the same --out to continue after an interruption.',
     )
-    parser.add_argument('--config', metavar='YAML', help='configuration; left out: defaults')
+    parser.add_argument(
+        '--config',
+        metavar='YAML',
+        help='configuration file, or the name of one that ships: default, smoke; '
+        'left out: default',
+    )
     parser.add_argument('--out', metavar='DIR', required=True, help='folder of the run')
     parser.add_argument(
         '--objective', choices=('dlc', 'none'), help='short for objective.name=...'
@@ -60,7 +66,7 @@ def _parser():
     return parser
 
 
-def _train(options):
+def _train(options, command):
     overrides = list(options.overrides)
     if options.objective:
         overrides.append(f'objective.name={options.objective}')
@@ -71,20 +77,25 @@ def _train(options):
     elif trainer.step == 0:
         raise DlcError(f'no checkpoint in {options.out}; train first, without --export')
     weights = Path(options.weights or Path(options.out) / 'weights.safetensors')
-    save_weights(weights, trainer.averaged(), model_card(trainer))
+    save_weights(weights, trainer.averaged(), model_card(trainer, command))
     print(f'{weights}: {trainer.step} steps, {trainer.seconds / 60:.0f} min')
     return 0
 
 
-def model_card(trainer):
-    """Return what a user of the weights should know, as a JSON-able dict."""
+def model_card(trainer, command):
+    """
+    Return what a user of the weights should know, as a JSON-able dict.
+
+    :param trainer: a :class:`Trainer` that has run.
+    :param command: how it was started.
+    """
     device = trainer.device.type
     hardware = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
     return {
         'name': 'dlc_ros pose predictor',
         'licence': 'Apache-2.0',
         'data': 'generated solids and rooms (dlc_training.data), no recorded or downloaded data',
-        'command': shlex.join(['dlc-train', *sys.argv[1:]]),
+        'command': command,
         'configuration': json.loads(trainer.config.model_dump_json()),
         'steps': trainer.step,
         'minutes': round(trainer.seconds / 60, 1),

@@ -12,9 +12,24 @@ from dlc_ros.registration.energy import MixtureEnergy
 _SIDE_NOISE = 0.03
 
 
+# Smallest and largest value of each option: a card cannot ask for more than about 200 MB.
+_LIMITS = {
+    'width': (8, 512),
+    'heads': (1, 16),
+    'layers': (1, 12),
+    'keypoints': (16, 1024),
+    'neighbours': (4, 128),
+    'affinity_width': (4, 512),
+}
+
+
 @dataclass(frozen=True)
 class NetOptions:
-    """Architecture: what must agree between a weights file and the network that reads it."""
+    """
+    Architecture: what must agree between a weights file and the network that reads it.
+
+    :raises ValueError: for a value out of its limits; one line.
+    """
 
     width: int = 96
     heads: int = 4
@@ -22,6 +37,16 @@ class NetOptions:
     keypoints: int = 160
     neighbours: int = 32
     affinity_width: int = 64
+
+    def __post_init__(self):
+        for name, (low, high) in _LIMITS.items():
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f'{name} must be {low} to {high}, got {value!r:.40}')
+        if self.width % 2 or self.width % self.heads:
+            raise ValueError(
+                f'width must be even and a multiple of heads ({self.heads}), got {self.width}'
+            )
 
 
 class DescriptorNet(nn.Module):

@@ -77,10 +77,10 @@ def prior_starts(transform, covariance):
     """
     The prior's mean, and turns of 0.75 and 1.5 standard deviations either way about each axis.
 
+    An axis with a smaller standard deviation than :data:`_NOTICEABLE` is left alone.
+
     :param transform: (4, 4) network units.
     :param covariance: (6, 6), x y z roll pitch yaw.
-    :param radius: of the source about its centroid; an axis whose standard deviation moves no
-        point by 0.1 is left alone.
     :return: rotations (P, 3, 3), translations (P, 3), float32 tensors.
     """
     sigma = np.sqrt(np.maximum(np.diag(covariance)[3:], 0))

@@ -10,6 +10,8 @@ from dlc_ros.errors import WeightsError
 # Raised when a file's content changes meaning; a reader refuses files with a higher number.
 FORMAT = 1
 _KEY = 'dlc_ros_model_card'
+# Bytes; far above any architecture that the card may name.
+_LARGEST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,33 @@ def save_weights(path, net, card):
 
     :param path: file to write (``.safetensors``).
     :param net: :class:`dlc_ros.registration.descriptor.DescriptorNet`.
-    :param card: JSON-able dict about how the weights were made; the architecture is added.
+    :param card: JSON-able dict about how the weights were made; the architecture and a digest of
+        the tensors are added.
+    :raises WeightsError: when the file cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
-    card = {**card, 'format': FORMAT, 'architecture': net.description()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    card = {
+        **card,
+        'format': FORMAT,
+        'architecture': net.description(),
+        'tensors_sha256': _digest(save(tensors)),
+    }
     partial = path.with_name(path.name + '.partial')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, str(partial), metadata={_KEY: json.dumps(card)})
-        partial.chmod(0o644)  # the library writes it for its owner alone
-        partial.replace(path)
+        try:
+            partial.write_bytes(save(tensors, {_KEY: json.dumps(card)}))
+            partial.replace(path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(f'cannot write weights {path}: {error.strerror}') from None
+        raise WeightsError(
+            f'cannot write weights {path}: {error.strerror}; choose another place'
+        ) from None
 
 
 def load_weights(path=None, device='cpu'):
@@ -72,26 +85,57 @@ def load_weights(path=None, device='cpu'):
 
     from dlc_ros.registration.descriptor import DescriptorNet
 
-    path = Path(path) if path else default_weights_path()
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(f'cannot read weights {path}: {error.strerror}') from None
+    shipped, path = not path, Path(path or default_weights_path())
+    data = _read(path, shipped)
     card = _read_card(path, data)
     try:
         net = DescriptorNet.from_description(card['architecture'])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f'the model card of {path} names no architecture that this version knows '
+            f'({_short(error)}); it was edited or made by another version: train or copy it again'
+        ) from None
+    if card.get('tensors_sha256', _digest(data)) != _digest(data):
+        raise WeightsError(f'weights {path} are damaged (checksum differs); copy them again')
+    try:
         net.load_state_dict(load(data))
     except (SafetensorError, ValueError) as error:
-        raise WeightsError(f'weights {path} are damaged ({error}); copy them again') from None
+        raise WeightsError(
+            f'weights {path} are damaged ({_short(error)}); copy them again'
+        ) from None
     except (KeyError, TypeError, RuntimeError):
         raise WeightsError(
             f'weights {path} do not fit the architecture that their model card names; '
-            'they were edited or made by another version: train or download them again'
+            'they were edited or made by another version: train or copy them again'
         ) from None
     if not all(bool(p.isfinite().all()) for p in net.parameters()):
         raise WeightsError(f'weights {path} hold NaN or infinite values; train them again')
     net.eval().requires_grad_(False).to(device)
     return LoadedWeights(net, card, path, hashlib.sha256(data).hexdigest())
+
+
+def _read(path, shipped):
+    """Bytes of a regular file of a size that weights can have."""
+    remedy = 'install dlc_ros again' if shipped else 'give a file that dlc-train wrote'
+    try:
+        if path.exists() and not path.is_file():
+            raise WeightsError(f'cannot read weights {path}: not a file; {remedy}')
+        if path.stat().st_size > _LARGEST:
+            raise WeightsError(f'{path} is too large for weights of dlc_ros; {remedy}')
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f'cannot read weights {path}: {error.strerror}; {remedy}') from None
+
+
+def _digest(data):
+    """SHA-256 of a safetensors file's tensors: what follows 8 bytes of length and the header."""
+    length = int.from_bytes(data[:8], 'little')
+    return hashlib.sha256(data[8 + length :]).hexdigest()
+
+
+def _short(error):
+    """Message of a foreign error as one line of bounded length."""
+    return ' '.join(str(error).split())[:120]
 
 
 def _read_card(path, data):
@@ -100,25 +144,25 @@ def _read_card(path, data):
     try:
         if len(data) < 8 or length > len(data) - 8:
             raise ValueError('cut short')
-        header = json.loads(data[8 : 8 + length])
-        metadata = header.get('__metadata__') or {}
-    except (ValueError, AttributeError):
+        metadata = json.loads(data[8 : 8 + length]).get('__metadata__') or {}
+        text = metadata.get(_KEY)
+    except (ValueError, AttributeError, RecursionError):
         raise WeightsError(
             f'{path} is no safetensors file or is cut short ({len(data)} bytes); copy it again'
         ) from None
-    if _KEY not in metadata:
+    if text is None:
         raise WeightsError(
             f'{path} is a safetensors file of another program (no dlc_ros model card); '
             'use weights written by dlc-train'
         )
     try:
-        card = json.loads(metadata[_KEY])
+        card = json.loads(text)
         newer = int(card['format']) > FORMAT
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise WeightsError(f'the model card of {path} is damaged; copy the file again') from None
     if newer:
         raise WeightsError(
-            f'{path} has format {card["format"]}, this version reads up to {FORMAT}; '
+            f'{path} has format {_short(card["format"])}, this version reads up to {FORMAT}; '
             'update dlc_ros or use older weights'
         )
     return card

@@ -62,7 +62,7 @@ def _one_thread(_worker):
 def batches(config, first_step):
     """Iterate over the batches of steps ``first_step`` to the last one of the configuration."""
     size, steps = config.optimiser.batch, config.optimiser.steps
-    pairs = GeneratedPairs(config, first_step * size, (steps - first_step) * size)
+    pairs = GeneratedPairs(config, first_step * size, max(steps - first_step, 0) * size)
     workers = config.data.workers
     return DataLoader(
         pairs,

@@ -8,6 +8,9 @@ from scipy.spatial.transform import Rotation
 from dlc_training.data.rooms import make_room
 from dlc_training.data.solids import make_solid
 
+# Of each generated cloud.
+FEWEST_POINTS = 300
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -78,9 +81,9 @@ def _view(rng):
     eye *= rng.uniform(1.8, 5.0) / np.linalg.norm(eye)
     points, normals = solid.sample(4000, rng)
     points = points[_seen(rng, solid, eye, points, normals)]
-    if len(points) < 300:
+    if len(points) < FEWEST_POINTS:
         return _crop(rng)
-    points = points[: int(rng.integers(300, 2000))]
+    points = points[: int(rng.integers(FEWEST_POINTS, 2000))]
     if rng.uniform() < 0.5:
         points = np.concatenate([points, _clutter(rng, points)])
     sigma = rng.uniform(0.0, 0.02)
@@ -107,7 +110,7 @@ def _room(rng):
         cosine = towards @ heading / np.linalg.norm(heading) / np.linalg.norm(towards, axis=1)
         seen &= cosine > np.cos(np.radians(rng.uniform(35, 70)))
     source, target = again[seen][:2048], points[mapped][:2500]
-    if len(source) < 300 or len(target) < 300:
+    if min(len(source), len(target)) < FEWEST_POINTS:
         return _crop(rng)
     sigma = rng.uniform(0.0, 0.03)
     return source + _jitter(rng, source.shape, sigma), target + _jitter(rng, target.shape, sigma)

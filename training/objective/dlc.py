@@ -15,6 +15,7 @@ e_1 at the truth moved by :math:`\xi` and e_l at the truth moved by :math:`\lamb
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -31,8 +32,10 @@ class DlcOptions(BaseModel):
     mu: float = Field(1.0, ge=0, description='Strong convexity asked for, per squared radius.')
     samples: int = Field(1, ge=1, description='Perturbations per radius and step.')
     mirrored: bool = Field(False, description='Use -xi beside every xi.')
-    hinges: tuple[str, ...] = Field(HINGES, description='Which of minimum, growth, star.')
-    reduction: str = Field('mean', pattern='^(sum|mean|max)$', description='Over samples.')
+    hinges: tuple[Literal[HINGES], ...] = Field(
+        HINGES, min_length=1, description='Which of minimum, growth, star.'
+    )
+    reduction: Literal['sum', 'mean', 'max'] = Field('mean', description='Over samples.')
 
 
 def hinge_terms(at_truth, inner, outer, lam, square_norm, mu):
