@@ -1,5 +1,6 @@
 """A lifecycle node under test, and a peer that talks to it over the middleware."""
 
+import os
 import threading
 import time
 
@@ -21,6 +22,15 @@ from dlc_ros.registration.se3 import quaternion_from_matrix
 
 # For anything that is certain to happen; a busy machine may take a while over it.
 PATIENCE_S = 30.0
+
+
+def isolate():
+    """Let rclpy hear nobody but this test run and what it starts: call it before rclpy.init."""
+    os.environ['ROS_DOMAIN_ID'] = str(20 + os.getpid() % 80)
+    if os.environ.get('ROS_DISTRO') == 'humble':
+        os.environ['ROS_LOCALHOST_ONLY'] = '1'
+    else:
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
 class Harness:
@@ -71,6 +81,20 @@ class Harness:
         return future.result()
 
 
+class SpinningPeer:
+    """A peer alone, in an executor and a thread of its own."""
+
+    def __init__(self):
+        self.peer = Peer()
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.peer)
+        threading.Thread(target=self._executor.spin, daemon=True).start()
+
+    def close(self):
+        self._executor.shutdown()
+        self.peer.destroy_node()
+
+
 class Peer(Node):
     """Publishes what sensors and operators publish; keeps what the node says."""
 
@@ -85,6 +109,24 @@ class Peer(Node):
             PoseWithCovarianceStamped, '/localizer/pose', self.poses.append, 10
         )
         self.create_subscription(DiagnosticArray, '/diagnostics', self.statuses.append, 10)
+
+    def listen_to_tf(self, topic):
+        """List that grows by the transforms of a topic."""
+        heard = []
+        self.create_subscription(
+            TFMessage, topic, lambda message: heard.extend(message.transforms), 100
+        )
+        return heard
+
+    def offer_clouds(self, topic):
+        """Publisher of clouds; reliable, so that it suits every subscription."""
+        return self.create_publisher(PointCloud2, topic, 1)
+
+    def repeat_cloud(self, publisher, points, frame):
+        """Publish a cloud now: what is best effort may be lost, so tests send it again."""
+        publisher.publish(self.make_cloud(points, frame, self.get_clock().now()))
+        time.sleep(0.1)
+        return True
 
     def _on_tf(self, message):
         self.transforms.extend(message.transforms)

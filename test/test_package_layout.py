@@ -12,6 +12,10 @@ import pytest
 
 import dlc_ros
 
+catkin_package = pytest.importorskip(
+    'catkin_pkg.package', reason='catkin_pkg is not installed (pip install colcon-ros)'
+)
+
 ROOT = Path(__file__).resolve().parent.parent
 EXECUTABLES = ('localizer', 'dlc-ros', 'dlc-train', 'dlc-eval')
 
@@ -43,6 +47,27 @@ def in_workspace(prefix, colcon_environment):
         )
 
     return run
+
+
+def test_manifest_is_valid_without_a_warning():
+    # colcon takes a package whose manifest is invalid for a plain Python one, without a word.
+    warnings = []
+    package = catkin_package.parse_package(str(ROOT / 'package.xml'), warnings=warnings)
+    package.validate(warnings=warnings)
+    assert not warnings
+
+
+def test_colcon_takes_it_for_an_ament_package(prefix, colcon_environment):
+    listed = subprocess.run(
+        [sys.executable, '-m', 'colcon', 'list'],
+        cwd=prefix.parent.parent,
+        env=colcon_environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert listed.stdout.split() == ['dlc_ros', 'src/dlc_ros', '(ros.ament_python)']
 
 
 def test_index_knows_the_package(prefix):

@@ -2,8 +2,6 @@
 
 # ruff: noqa: E402
 
-import os
-
 import numpy as np
 import pytest
 
@@ -12,17 +10,13 @@ rclpy = pytest.importorskip(
     reason='rclpy is not importable: source ROS 2 first (docs/ros2.md)',
     exc_type=ImportError,
 )
-# Two checkouts tested on one machine must not hear each other, nor anybody on the network.
-os.environ['ROS_DOMAIN_ID'] = str(20 + os.getpid() % 80)
-os.environ['ROS_LOCALHOST_ONLY'] = '1'  # Humble
-os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'  # Jazzy and later
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rcl_interfaces.msg import ParameterType
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 from rclpy.time import Time
-from rclpy_harness import Harness, room, stamp_ns, wait_for
+from rclpy_harness import Harness, isolate, room, stamp_ns, wait_for
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Empty, String
 from std_srvs.srv import Trigger
@@ -42,6 +36,7 @@ T_MAP_BASE = make_transform(matrix_from_rpy([0.0, 0.0, 0.06]), [0.12, -0.07, 0.0
 
 @pytest.fixture(scope='module', autouse=True)
 def middleware():
+    isolate()
     rclpy.init()
     yield
     rclpy.try_shutdown()

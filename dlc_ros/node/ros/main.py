@@ -1,6 +1,7 @@
 """``ros2 run dlc_ros localizer``: the lifecycle node as a process."""
 
 import argparse
+import signal
 import sys
 
 from dlc_ros.errors import DlcError
@@ -32,16 +33,17 @@ def main(argv=None):
     rclpy.init(args=[parser.prog, *ros_arguments])
     try:
         node = LocalizerNode()
-        try:
-            rclpy.spin(node)
-        finally:
-            node.close()
     except DlcError as error:
         print(f'localizer: {error}', file=sys.stderr)
         return 2
+    try:
+        rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        # Ctrl-C reaches a launched node twice, from the terminal and from launch.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        node.close()
         rclpy.try_shutdown()
     return 0
 
