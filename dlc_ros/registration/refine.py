@@ -243,9 +243,9 @@ def _align_open3d(target, source, init, limits, options):
 def _require_open3d():
     """open3d's registration module, or one clear error."""
     try:
-        from open3d.pipelines import registration
+        import open3d
     except ImportError as error:
         raise ParameterError(
             f'refiner: open3d cannot be imported ({error}); install open3d or choose small_gicp'
         ) from None
-    return registration
+    return open3d.pipelines.registration
