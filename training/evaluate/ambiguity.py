@@ -1,6 +1,9 @@
 """Pairs whose truth is ambiguous: another pose explains both crops as well as the true one."""
 
 import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
 from dlc_training.evaluate.baselines import GicpOptions, PreparedGicp, start_rotations
 from dlc_training.evaluate.metrics import (
     SUCCESS,
@@ -10,8 +13,6 @@ from dlc_training.evaluate.metrics import (
 )
 from dlc_training.evaluate.protocols import apply, pose
 from dlc_training.evaluate.symmetry import nearest_truth
-from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 START_POINTS, START_DISTANCE = 150, 0.15
 FINE_POINTS, FINE_DISTANCE = 400, 0.08
@@ -32,9 +33,9 @@ def is_ambiguous(pair, group):
     seen too. A pose *explains* the pair when those points have neighbours as near as at the truth:
     the 95th and 99th percentile of the nearest-neighbour distances and the mean distance to the
     other surface, both ways together, within 1.15, 1.3 and 1.1 times those at the truth, and at
-    least 80 % as many points are seen twice, for apart everything agrees. So a mug whose handle was cut
-    off one cloud is ambiguous, a mug whose handle both clouds should show is not; a plate that may
-    slide is. Poses equivalent by ``group`` are right, not ambiguous.
+    least 80 % as many points are seen twice, for apart everything agrees. So a mug whose handle
+    was cut off one cloud is ambiguous, a mug whose handle both clouds should show is not; a plate
+    that may slide is. Poses equivalent by ``group`` are right, not ambiguous.
 
     The search: a short GICP from the truth turned about the centre of the overlap by the rotations
     of the cube in the shape's own axes and of the icosahedron, the 12 wrong ones that fit best

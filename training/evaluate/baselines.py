@@ -33,6 +33,8 @@ class FpfhOptions:
     normal_radius: float = 0.15
     orientation: str = 'tangent-plane'
     feature_radius: float = 0.35
+    normal_neighbours: int = 30
+    feature_neighbours: int = 200
     mutual: bool = True
 
 
@@ -250,14 +252,21 @@ def _refined(source, target, T, options=GicpOptions()):
 def _fpfh(points, options):
     import open3d
 
+    # Few mutual matches are reported as a warning per pair; then all matches are used.
+    open3d.utility.set_verbosity_level(open3d.utility.VerbosityLevel.Error)
     cloud = open3d.geometry.PointCloud(
         open3d.utility.Vector3dVector(np.asarray(points, np.float64))
     )
-    neighbours = open3d.geometry.KDTreeSearchParamHybrid(options.normal_radius, 30)
+    neighbours = open3d.geometry.KDTreeSearchParamHybrid(
+        options.normal_radius, options.normal_neighbours
+    )
     cloud.estimate_normals(neighbours)
     _orient(cloud, options.orientation)
     features = open3d.pipelines.registration.compute_fpfh_feature(
-        cloud, open3d.geometry.KDTreeSearchParamHybrid(options.feature_radius, 200)
+        cloud,
+        open3d.geometry.KDTreeSearchParamHybrid(
+            options.feature_radius, options.feature_neighbours
+        ),
     )
     return cloud, features
 

@@ -196,11 +196,13 @@ class Protocol:
     :param draw: function (shapes, index, seed, pairs_per_bin) -> :class:`Pair`.
     :param drawn_bins: number of bins that are drawn, ``pairs_per_bin`` pairs each.
     :param bin_label: what the bins are, for people.
+    :param with_chamfer: published tables give the modified chamfer distance.
     """
 
     draw: object
     drawn_bins: int
     bin_label: str
+    with_chamfer: bool = False
 
     def pairs(self, shapes, pairs_per_bin, seed):
         """All pairs, one after another; the same arguments give the same pairs."""
@@ -210,5 +212,5 @@ class Protocol:
 
 PROTOCOLS = {
     'so3-crop': Protocol(so3_crop_pair, len(SO3_BINS), 'initial rotation [deg]'),
-    'rpmnet-crop': Protocol(rpmnet_crop_pair, 1, 'initial rotation from [deg]'),
+    'rpmnet-crop': Protocol(rpmnet_crop_pair, 1, 'initial rotation from [deg]', True),
 }

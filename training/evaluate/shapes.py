@@ -6,9 +6,9 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from dlc_training.data.solids import FIRST_EVALUATION_SEED, make_solid
 
 from dlc_ros.errors import FileError
+from dlc_training.data.solids import FIRST_EVALUATION_SEED, make_solid
 
 SHAPES_PER_SEED = 100_000
 DENSE_POINTS = 8192

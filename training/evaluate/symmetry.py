@@ -41,9 +41,7 @@ class SymmetryGroup:
         return 'none' if len(self.elements) == 1 else str(len(self.elements))
 
     def nearest(self, rotation):
-        """
-        The element that is nearest to ``rotation`` (3, 3), as a (4, 4) transform about the centre.
-        """
+        """The element nearest to ``rotation`` (3, 3), as a (4, 4) transform about the centre."""
         best = self._nearest_rotation(rotation)
         T = np.eye(4)
         T[:3, :3] = best
@@ -152,7 +150,8 @@ class _Search:
         """
         The folds that the second moments allow about ``axis``.
 
-        An axis of symmetry is a principal axis; from three-fold on the moments across it are equal.
+        An axis of symmetry is a principal axis; from three-fold on all moments across it are
+        equal.
         """
         moments, largest = self.moments, np.trace(self.moments)
         along = axis @ moments @ axis

@@ -1,0 +1,167 @@
+"""The methods that are compared, by name; adding one is one line of :data:`METHODS`."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import dlc_ros
+from dlc_ros.errors import ParameterError
+from dlc_training.evaluate import baselines
+
+
+@dataclass(frozen=True)
+class DlcRos:
+    """
+    The whole registrar, as a user calls it, once per pair: the reference is prepared each time.
+
+    :param weights: weights file, or None for the shipped ones.
+    :param use_predictor: False bypasses the network.
+    """
+
+    weights: str | None = None
+    use_predictor: bool = True
+
+    def __call__(self, source, target, prior):
+        """Return ``T_target_source`` (4, 4) and what the gate said of it."""
+        from dlc_ros.registration.options import RegistrationOptions
+        from dlc_ros.registration.registrar import Registrar
+
+        options = RegistrationOptions(device='cpu', threads=1, use_predictor=self.use_predictor)
+        known = () if prior is None else (prior.transform, prior.covariance)
+        found = Registrar(target, self.weights, options).register(source, *known)
+        details = {
+            'status': found.status.value,
+            'confidence': round(float(found.confidence), 4),
+        }
+        return found.transform, details
+
+
+@dataclass(frozen=True)
+class Settings:
+    """
+    What a method may need to be made.
+
+    :param weights: weights file, or None for the shipped ones.
+    :param folder: folder for files that a method needs, such as random weights.
+    """
+
+    weights: str | None
+    folder: Path
+
+
+def random_weights(settings):
+    """Write weights of the same architecture with fresh random values; returns the path."""
+    import torch
+
+    from dlc_ros.registration.descriptor import DescriptorNet
+    from dlc_ros.registration.weights import load_weights, save_weights
+
+    loaded = load_weights(settings.weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = DescriptorNet(loaded.net.options)
+    path = settings.folder / 'random.safetensors'
+    save_weights(path, net, {'name': 'random values, seed 0'})
+    return str(path)
+
+
+@dataclass(frozen=True)
+class Method:
+    """
+    A method under its name.
+
+    :param label: for people.
+    :param make: :class:`Settings` -> picklable function (source, target, prior) that returns a
+        (4, 4) pose, or that and a dict of JSON-able details.
+    :param requires: modules that must be importable.
+    """
+
+    label: str
+    make: Callable
+    requires: tuple = ('small_gicp',)
+
+
+def _peer(function, label, *requires):
+    return Method(label, lambda settings: function, ('small_gicp', *requires))
+
+
+METHODS = {
+    'dlc_ros': Method('dlc_ros', lambda s: DlcRos(s.weights), ('torch', 'small_gicp')),
+    'dlc_ros-bypassed': Method(
+        'dlc_ros, predictor bypassed', lambda s: DlcRos(s.weights, use_predictor=False)
+    ),
+    'dlc_ros-random': Method(
+        'dlc_ros, random weights', lambda s: DlcRos(random_weights(s)), ('torch', 'small_gicp')
+    ),
+    'gicp': _peer(baselines.gicp, 'GICP, aligned centroids'),
+    'fgr': _peer(baselines.fgr, 'FPFH + FGR + GICP', 'open3d'),
+    'ransac': _peer(baselines.ransac, 'FPFH + RANSAC + GICP', 'open3d'),
+    'kiss': _peer(baselines.kiss, 'KISS-Matcher + GICP', 'kiss_matcher'),
+    'starts': _peer(baselines.starts, '24 starts + GICP'),
+}
+OURS = 'dlc_ros'
+PEERS = ('gicp', 'fgr', 'ransac', 'kiss', 'starts')
+
+
+def choose(names):
+    """
+    Check method names.
+
+    :param names: names, or None for every method whose modules are installed.
+    :return: (chosen names, one line for each that is left out because something is missing).
+    :raises ParameterError: an unknown name, or one whose modules are not installed.
+    """
+    if names is None:
+        missing = {name: _missing(METHODS[name]) for name in METHODS}
+        notes = [
+            f'{name} left out: {what} is not installed' for name, what in missing.items() if what
+        ]
+        return [name for name, what in missing.items() if not what], notes
+    for name in names:
+        if name not in METHODS:
+            raise ParameterError(f'unknown method {name!r}; known: {", ".join(METHODS)}')
+        if what := _missing(METHODS[name]):
+            raise ParameterError(f'method {name} needs {what}: pip install dlc_ros[eval]')
+    return list(dict.fromkeys(names)), []
+
+
+def _missing(method):
+    return ', '.join(module for module in method.requires if find_spec(module) is None)
+
+
+def fingerprint(name, settings):
+    """Digest of all that a method's answers depend on: code, weights, library versions."""
+    digest = hashlib.sha256(name.encode())
+    if name.startswith(OURS):
+        folder = Path(dlc_ros.__file__).parent / 'registration'
+        sources = sorted(folder.glob('*.py'))
+        digest.update(weights_sha256(settings.weights).encode())
+    else:
+        sources = [Path(baselines.__file__)]
+    for source in sources:
+        digest.update(source.read_bytes())
+    digest.update(repr(sorted(versions().items())).encode())
+    return digest.hexdigest()
+
+
+def weights_sha256(path):
+    """SHA-256 of a weights file, None for the shipped one; empty if there is none."""
+    from dlc_ros.registration.weights import default_weights_path
+
+    path = Path(path or default_weights_path())
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ''
+
+
+def versions():
+    """Versions of what the methods are made of; absent packages are left out."""
+    found = {'dlc_ros': dlc_ros.__version__}
+    packages = ('numpy', 'scipy', 'torch', 'small_gicp', 'open3d', 'open3d-cpu', 'kiss-matcher')
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
