@@ -19,7 +19,7 @@ import yaml
 from dlc_ros.demo.camera import add_arguments as add_camera_arguments
 from dlc_ros.demo.part import build_part, sample_surface
 from dlc_ros.demo.process import Child
-from dlc_ros.demo.scenario import PART_FRAME, Scenario
+from dlc_ros.demo.scenario import Scenario, View
 from dlc_ros.errors import DlcError
 from dlc_ros.files import write_cloud
 
@@ -209,10 +209,11 @@ class ProgressLine:
             scenario = self._scenario
             done = frames / max(1, scenario.frames)
             bar = '#' * round(24 * done)
-            blind = f' (blind: {view})' if view not in (None, PART_FRAME) else ''
+            blind = f' (blind: {view})' if view not in (None, View.PART.value) else ''
+            rejected = max(0, processed - registered)
             message = (
                 f'[{bar:<24}] {frames / scenario.rate:4.0f} s  {node or ""}{blind}  '
-                f'clouds {frames}  registered {registered}  rejected {max(0, processed - registered)}'
+                f'clouds {frames}  registered {registered}  rejected {rejected}'
             )
         if message == self._shown or (not self._terminal and time.monotonic() < self._next):
             return
