@@ -12,8 +12,9 @@ export PYTHON TORCH
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 BIN := .venv/bin
+ROS_TESTS := test/test_rclpy_node.py test/test_launch_files.py
 
-.PHONY: help demo demo-ros test lint format benchmark lock clean
+.PHONY: help demo demo-ros test test-ros lint format benchmark lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +29,10 @@ demo-ros:  ## the same with the rclpy node, started by ros2 launch (source ROS 2
 
 test: lint  ## set-up, lint and every test; tests that need ROS 2 or data say so
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-ros:  ## tests of the rclpy node, in the Python of the ROS 2 that is sourced
+	@python3 -c 'import rclpy' || { echo 'test-ros: source ROS 2 first' >&2; exit 2; }
+	@PYTHONPATH="$(CURDIR):$$PYTHONPATH" python3 -m pytest -rs $(ROS_TESTS) $(ARGS)
 
 lint:  ## style, as the tests of a change see it
 	@scripts/setup.sh test

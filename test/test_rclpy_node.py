@@ -1,15 +1,14 @@
 """The lifecycle node on a real ROS 2: over its middleware, from clouds to transforms."""
 
-# ruff: noqa: E402
-
 import numpy as np
 import pytest
 
-rclpy = pytest.importorskip(
-    'rclpy',
-    reason='rclpy is not importable: source ROS 2 first (docs/ros2.md)',
-    exc_type=ImportError,
-)
+try:
+    import rclpy
+except ImportError:
+    pytest.skip(
+        'rclpy is not importable: source ROS 2 first (docs/ros2.md)', allow_module_level=True
+    )
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rcl_interfaces.msg import ParameterType
