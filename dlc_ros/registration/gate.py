@@ -7,12 +7,13 @@ import numpy as np
 
 from dlc_ros.registration.result import Status
 
-# Logistic model of "this pose is right": weights of what separates right poses from the best
-# wrong ones, fitted on crops of generated solids with noise, other solids and look-alike poses.
-_BIAS = -11.9
-_SCORE = 6.3
-_CONTRAST = 7.9
-_LOG_RESIDUAL = -4.2
+# Logistic model of "this pose is right", fitted to right poses and to the best wrong ones (other
+# solids, other rooms, look-alike poses) of generated pairs at the resolution of competing clouds.
+_BIAS = -17.54
+_CONTRAST = 9.09
+_LOG_RESIDUAL = -4.14
+_COVERAGE = 3.97
+_NORMALS = 9.54
 # A rival is as good when the mean difference of the point-wise agreement is below this, or
 # below what chance explains. Neighbouring points share their error, hence the correlation.
 _EQUAL_SCORE = 0.02
@@ -55,19 +56,27 @@ class Evidence:
     """
     What is known about a refined pose; made by the registrar, judged by :func:`judge`.
 
-    :param inlier_fraction: share of source points on the target, 0..1.
-    :param score: agreement in both directions, 0..1.
+    The first four are measured on the thinned clouds on which candidates compete: one
+    resolution for all clouds, at which a slightly bent map does not look like a wrong pose.
+
     :param contrast: points on the other surface as a share of those near it, 0..1.
     :param residual_ratio: plane distance of the inliers in units of what roughness explains.
+    :param coverage: share of the source on the target, or of the target on the source within
+        the source's reach, whichever is larger, 0..1.
+    :param normal_agreement: mean |cosine| between normals of matched points, 0..1.
+    :param inlier_fraction: share of source points on the target at full resolution, 0..1.
+    :param score: agreement of the chosen candidate in both directions, 0..1.
     :param free_directions: (6, k) screws along which the source slides on the target.
     :param radius: root mean square distance of the source's points from its origin [m].
     :param rivals: tuple of :class:`Rival`.
     """
 
-    inlier_fraction: float
-    score: float
     contrast: float
     residual_ratio: float
+    coverage: float
+    normal_agreement: float
+    inlier_fraction: float
+    score: float
     free_directions: np.ndarray
     radius: float
     rivals: tuple = ()
@@ -88,15 +97,16 @@ def confidence(evidence):
     :param evidence: :class:`Evidence`.
     :returns: float, 0..1; 0 without inliers.
     """
-    if evidence.inlier_fraction <= 0.0 or not np.isfinite(evidence.residual_ratio):
+    if evidence.coverage <= 0.0 or not np.isfinite(evidence.residual_ratio):
         return 0.0
     # Below 1 the residual only says that the clouds share samples.
     ratio = max(evidence.residual_ratio, 0.5)
     logit = (
         _BIAS
-        + _SCORE * evidence.score
         + _CONTRAST * evidence.contrast
         + _LOG_RESIDUAL * np.log(ratio)
+        + _COVERAGE * evidence.coverage
+        + _NORMALS * evidence.normal_agreement
     )
     return float(1.0 / (1.0 + np.exp(-logit)))
 

@@ -158,10 +158,25 @@ class Refiner:
             return refinement
         return self.refine(source, refinement.transform, refinement.agreement.distance)
 
+    def compare(self, source, transform):
+        """
+        Agreement of the thinned clouds at a pose, without moving it.
+
+        :param source: what :meth:`prepare` made.
+        :param transform: (4, 4) ``T_target_source``.
+        :returns: :class:`Agreement`.
+        """
+        target = self._coarse_target
+        return agreement(target, source.coarse, transform, self._fine(target, source.coarse))
+
+    def _fine(self, target, source):
+        """Finest correspondence distance between two surfaces [m]."""
+        chosen = self.options.max_correspondence_distance
+        return chosen or _FINE_PITCHES * max(target.pitch, source.pitch)
+
     def _run(self, target, source, init, start_distance, iterations):
         """Levels of ICP between two surfaces, and the agreement at their end."""
-        fine = self.options.max_correspondence_distance
-        fine = fine or _FINE_PITCHES * max(target.pitch, source.pitch)
+        fine = self._fine(target, source)
         distances = levels(start_distance, fine)
         align = _align_open3d if self.options.refiner == 'open3d' else _align_small_gicp
         transform, total, converged = np.array(init, dtype=np.float64), 0, False

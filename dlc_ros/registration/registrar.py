@@ -114,8 +114,7 @@ class Registrar:
         best = self._refiner.finish(source, chosen)
         clock.lap('refine')
         free = free_directions(self._refiner.target, source.full, best.agreement)
-        rivals = self._rivals(chosen, candidates, free, prior)
-        evidence = self._evidence(best.agreement, free, source.full, rivals)
+        evidence = self._evidence(source, best, free, chosen, candidates, prior)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
         if verdict.status is not Status.ACCEPTED:
@@ -192,16 +191,21 @@ class Registrar:
             )
         return tuple(rivals)
 
-    def _evidence(self, found, free, source, rivals):
+    def _evidence(self, source, best, free, chosen, candidates, prior):
         """What the gate wants to know about the refined pose."""
+        seen = chosen.agreement
+        if best is not chosen:
+            seen = self._refiner.compare(source, best.transform)
         return Evidence(
-            inlier_fraction=found.inlier_fraction,
-            score=found.score,
-            contrast=found.contrast,
-            residual_ratio=found.residual_ratio,
+            contrast=seen.contrast,
+            residual_ratio=seen.residual_ratio,
+            coverage=max(seen.inlier_fraction, seen.reverse_fraction),
+            normal_agreement=seen.normal_agreement,
+            inlier_fraction=best.inlier_fraction,
+            score=chosen.score,
             free_directions=free,
-            radius=source.radius,
-            rivals=rivals,
+            radius=source.full.radius,
+            rivals=self._rivals(chosen, candidates, free, prior),
         )
 
     def _covariance(self, found, free):
