@@ -321,8 +321,9 @@ def played(bag, topics, rate=1.0, clock=False, stop=None):
     return sent, heard, clocks
 
 
-def test_played_messages_arrive_at_their_pace(recording):
-    with Bag(recording) as bag:
+@pytest.mark.parametrize('kind', ['recorder', 'ROS 1'])
+def test_played_messages_arrive_at_their_pace(tmp_path, kind):
+    with Bag(RECORDINGS[kind](tmp_path / 'recording')) as bag:
         sent, heard, _ = played(bag, ['/points', '/tf_static'], rate=0.5)
     assert sent == COUNT + 1 and len(heard['/tf_static']) == 1
     arrivals = np.array([moment for moment, _ in heard['/points']])

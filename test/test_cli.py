@@ -1,0 +1,246 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import json
+import signal
+import sys
+import types
+
+import numpy as np
+import pytest
+from wire import LOOPBACK, Process, command, free_domain, room, wait_for
+
+from dlc_ros import cli
+from dlc_ros.files import write_cloud, write_transform
+from dlc_ros.registration.se3 import (
+    exp_so3,
+    inverse,
+    make_transform,
+    rotation_angle_deg,
+    transform_points,
+)
+
+TARGET_FROM_SOURCE = make_transform(exp_so3([0.02, -0.03, 0.06]), [0.05, -0.04, 0.02])
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """A pair of clouds and guesses of the transform between them."""
+    folder = tmp_path_factory.mktemp('files')
+    source = transform_points(inverse(TARGET_FROM_SOURCE), room(5000, 11).astype(np.float64))
+    write_cloud(folder / 'target.npy', room())
+    write_cloud(folder / 'source.npy', source)
+    write_cloud(folder / 'other.npy', 0.3 * np.random.default_rng(2).normal(size=(4000, 3)))
+    write_cloud(folder / 'few.npy', room(60)[:5])
+    write_transform(folder / 'init.txt', np.eye(4))
+    (folder / 'bad_init.txt').write_text('1 2 3\n')
+    (folder / 'text.ply').write_text('this is no ply file')
+    (folder / 'params.yaml').write_text('/**:\n  ros__parameters:\n    mode: object\n')
+    (folder / 'no_params.yaml').write_text('mode: object\n')
+    return folder
+
+
+def run(capsys, *arguments):
+    """Exit code, stdout and stderr of the command line in this process."""
+    try:
+        code = cli.main([str(argument) for argument in arguments])
+    except SystemExit as error:  # argparse ends the program by itself
+        code = error.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_register_prints_one_json_object(files, capsys):
+    code, out, err = run(
+        capsys,
+        *('register', files / 'source.npy', files / 'target.npy'),
+        *('--init', files / 'init.txt', '--json'),
+    )
+    answer = json.loads(out)
+    assert (code, err) == (0, '')
+    assert set(answer) == {
+        'T_target_source',
+        'accepted',
+        'status',
+        'reason',
+        'confidence',
+        'covariance',
+        'stages_ms',
+    }
+    transform = np.array(answer['T_target_source'])
+    assert rotation_angle_deg(transform, TARGET_FROM_SOURCE) < 0.5
+    assert np.linalg.norm(transform[:3, 3] - TARGET_FROM_SOURCE[:3, 3]) < 0.01
+    assert answer['accepted'] is True and answer['status'] == 'ACCEPTED'
+    assert 0.5 <= answer['confidence'] <= 1.0
+    covariance = np.array(answer['covariance'], dtype=np.float64)
+    assert covariance.shape == (6, 6) and (np.linalg.eigvalsh(covariance) > 0.0).all()
+    assert all(milliseconds >= 0.0 for milliseconds in answer['stages_ms'].values())
+
+
+def test_register_for_people_says_the_same(files, capsys):
+    arguments = ('register', files / 'source.npy', files / 'target.npy', '--init')
+    code, out, _ = run(capsys, *arguments, files / 'init.txt')
+    lines = out.splitlines()
+    assert code == 0 and lines[0].startswith('ACCEPTED: ')
+    transform = np.array([line.split() for line in lines[-4:]], dtype=np.float64)
+    assert rotation_angle_deg(transform, TARGET_FROM_SOURCE) < 0.5
+
+
+def test_what_is_not_accepted_is_exit_code_1(files, capsys):
+    arguments = ('register', files / 'other.npy', files / 'target.npy', '--json')
+    code, out, err = run(capsys, *arguments)
+    answer = json.loads(out)
+    assert (code, err) == (1, '')
+    assert answer['accepted'] is False and answer['status'] != 'ACCEPTED' and answer['reason']
+
+
+MISTAKES = {
+    'no command': ([], 'COMMAND'),
+    'unknown command': (['fly'], "'fly'"),
+    'unknown option': (['play', 'bag', '--fast'], '--fast'),
+    'one file': (['register', 'a.ply'], 'TARGET'),
+    'missing file': (['register', 'nowhere.ply', 'target.npy'], 'nowhere.ply'),
+    'no cloud': (['register', 'text.ply', 'target.npy'], 'text.ply'),
+    'unknown format': (['register', 'params.yaml', 'target.npy'], 'params.yaml'),
+    'few points': (['register', 'few.npy', 'target.npy'], 'points'),
+    'bad init': (
+        ['register', 'source.npy', 'target.npy', '--init', 'bad_init.txt'],
+        'bad_init.txt',
+    ),
+    'missing weights': (
+        ['register', 'source.npy', 'target.npy', '--weights', 'nowhere.safetensors'],
+        'nowhere.safetensors',
+    ),
+    'foreign weights': (
+        ['register', 'source.npy', 'target.npy', '--weights', 'text.ply'],
+        'text.ply',
+    ),
+    'missing parameters': (['run', '--params', 'nowhere.yaml'], 'nowhere.yaml'),
+    'foreign parameters': (['run', '--params', 'no_params.yaml'], 'ros__parameters'),
+    'unknown parameter': (['run', '-p', 'refrence=a.ply'], 'did you mean reference'),
+    'parameter out of range': (['run', '-p', 'publish_rate=0'], '0.1 to 1000'),
+    'parameter without value': (['run', '-p', 'mode'], 'NAME=VALUE'),
+    'parameter that is no YAML': (['run', '-p', 'mode=['], 'not valid YAML'),
+    'use_sim_time that is no bool': (['run', '-p', 'use_sim_time=3'], 'use_sim_time'),
+    'bad node name': (['run', '--name', 'a-b', '--params', 'params.yaml'], "'a-b'"),
+    'missing bag': (['play', 'nowhere'], 'nowhere'),
+    'foreign bag': (['play', 'text.ply'], 'is no recording'),
+}
+
+
+@pytest.mark.parametrize('kind', MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(files, capsys, monkeypatch, kind):
+    arguments, words = MISTAKES[kind]
+    if arguments[:1] in (['run'], ['play']):
+        pytest.importorskip('cyclonedds')
+        pytest.importorskip('rosbags')
+    monkeypatch.chdir(files)
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(free_domain()))
+    code, out, err = run(capsys, *arguments)
+    assert code == 2 and out == ''
+    assert words in err and len(err.splitlines()) == 1, err
+
+
+def test_a_reference_that_cannot_be_used_ends_the_node(tmp_path):
+    pytest.importorskip('cyclonedds')
+    pytest.importorskip('rosbags')
+    options = ('-p', f'dds.domain_id={free_domain()}', '-p', f'dds.network_interface={LOOPBACK}')
+    with command('run', '-p', f'reference={tmp_path}/nowhere.ply', *options) as node:
+        code, out, err = node.finish()
+    assert (code, out) == (2, '')
+    [line] = [line for line in err.splitlines() if 'INFO' not in line]
+    assert 'nowhere.ply' in line
+
+
+@pytest.mark.parametrize('arguments', [['--help'], ['register', '--help'], ['run', '--help']])
+def test_help_tells_how_to_use_it(capsys, arguments):
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0 and 'usage: dlc-ros' in out
+
+
+def test_starting_loads_nothing_heavy():
+    heavy = ('torch', 'open3d', 'numpy', 'scipy', 'cyclonedds', 'rosbags', 'pydantic')
+    code = (
+        'import sys\n'
+        'from dlc_ros import cli\n'
+        'try:\n    cli.main(["--help"])\nexcept SystemExit:\n    pass\n'
+        f'print([name for name in {heavy} if name in sys.modules])\n'
+    )
+    with Process('-c', code) as process:
+        status, out, err = process.finish()
+    assert status == 0, err
+    assert out.splitlines()[-1] == '[]'
+
+
+def test_demo_gets_its_own_options(monkeypatch, capsys):
+    demo = types.ModuleType('dlc_ros.demo.run')
+    heard = []
+    demo.main = lambda arguments: heard.append(arguments) or 7
+    monkeypatch.setitem(sys.modules, 'dlc_ros.demo.run', demo)
+    assert run(capsys, 'demo', '--duration', '5', '--help')[0] == 7
+    assert heard == [['--duration', '5', '--help']]
+
+
+def test_missing_package_is_named_with_its_extra(tmp_path):
+    code = (
+        'import sys\n'
+        'sys.modules["rosbags"] = None\n'
+        'from dlc_ros import cli\n'
+        f'sys.exit(cli.main(["play", "{tmp_path}"]))\n'
+    )
+    with Process('-c', code) as process:
+        status, _, err = process.finish()
+    assert status == 2 and 'dlc_ros[dds]' in err and len(err.splitlines()) == 1
+
+
+def test_interrupt_is_exit_code_130_without_a_traceback(monkeypatch, capsys, files):
+    def interrupted(_path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('dlc_ros.files.read_cloud', interrupted)
+    assert run(capsys, 'register', 'a', 'b') == (130, '', '')
+
+
+def test_run_and_play_are_the_two_ends_of_one_wire(files, tmp_path):
+    """What ``play`` sends reaches the node that ``run`` started; both end as they are told."""
+    pytest.importorskip('cyclonedds')
+    bag = pytest.importorskip('dlc_ros.node.bag')
+    from dlc_ros.node.convert import cloud_values, matrix_from_transform
+    from dlc_ros.node.dds import qos
+    from dlc_ros.node.dds.participant import Participant
+    from dlc_ros.node.definitions import build_message, distro_typestore
+
+    domain, cloud = free_domain(), 'sensor_msgs/msg/PointCloud2'
+    source = np.load(files / 'source.npy')
+    with bag.Recorder(tmp_path / 'bag') as recorder:
+        for i in range(3):
+            values = cloud_values((i + 1) * 10**9, 'camera', source)
+            message = build_message(distro_typestore(), cloud, values)
+            recorder.write('/camera/points', message, i * 500_000_000)
+    transforms = []
+    parameters = (
+        *('-p', 'mode=object', '-p', 'objects.names=[room]'),
+        *('-p', f'objects.references=[{files / "target.npy"}]'),
+        *('-p', 'segmentation.remove_plane=false', '-p', 'topics.points:=/camera/points'),
+        *('-p', 'registration.use_predictor=false', '-p', 'dds.network_interface=lo'),
+        *('-p', f'dds.domain_id={domain}', '--name', 'finder', '--namespace', '/robot'),
+    )
+    where = ('--domain', domain, '--interface', LOOPBACK)
+    with Participant('listener', domain_id=domain, interface=LOOPBACK) as listener:
+        listener.subscribe('/robot/tf', 'tf2_msgs/msg/TFMessage', transforms.append, qos.TF)
+        with command('run', *parameters) as node:
+            with command('play', tmp_path / 'bag', '--wait', 60, *where) as player:
+                code, out, err = player.finish()
+            assert (code, out) == (0, '') and '3 messages sent' in err
+            assert wait_for(lambda: transforms)
+            # A player that loops and a node that idles end when they are interrupted.
+            with command('play', tmp_path / 'bag', '--loop', *where) as player:
+                before = len(transforms)
+                assert wait_for(lambda: len(transforms) > before)
+                player.interrupt()
+                assert player.finish()[0] == 130
+            node.interrupt(signal.SIGTERM)
+            code, out, err = node.finish()
+    assert (code, out) == (0, '') and 'Traceback' not in err
+    found = matrix_from_transform(transforms[0].transforms[0].transform)
+    assert rotation_angle_deg(found, inverse(TARGET_FROM_SOURCE)) < 0.5
+    assert np.linalg.norm(found[:3, 3] - inverse(TARGET_FROM_SOURCE)[:3, 3]) < 0.01
