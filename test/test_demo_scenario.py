@@ -37,9 +37,10 @@ def test_path_is_smooth_but_for_one_jump_of_at_least_120_deg(seed, duration):
     for before in (times[jump], seen):
         moved = rotation_angle_deg(scenario.camera_pose(before), scenario.camera_pose(again))
         assert moved >= 120.0
-    smooth = np.delete(turns, jump)
-    assert smooth.max() < 3.0
-    assert np.linalg.norm(np.delete(steps, jump, axis=0), axis=1).max() < 0.03
+    # Else it turns by less than 25 deg/s and moves by less than 0.3 m/s.
+    speeds = np.linalg.norm(np.delete(steps, jump, axis=0), axis=1) * scenario.rate
+    assert np.delete(turns, jump).max() * scenario.rate < 25.0
+    assert speeds.max() < 0.3
 
 
 def test_blind_interval_has_every_kind_of_bad_cloud():
@@ -52,7 +53,7 @@ def test_blind_interval_has_every_kind_of_bad_cloud():
         View.EMPTY,
         View.PART,
     ]
-    assert views.count(View.PART) == 540
+    assert views.count(View.PART) == 0.9 * len(views) == 270
 
 
 def test_truth_puts_the_seen_points_on_the_part():

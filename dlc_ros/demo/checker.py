@@ -52,8 +52,8 @@ TOPICS = {
     VIEW_TOPIC: ('std_msgs/msg/String', qos.TF),
     POINTS_TOPIC: ('sensor_msgs/msg/PointCloud2', qos.NEWEST_CLOUD),
 }
-# One cloud of so many is recorded: all of them would be a gigabyte a minute.
-RECORD_ONE_OF = 5
+# One cloud of so many is recorded: all of them would be 280 MB a minute.
+RECORD_ONE_OF = 3
 PROGRESS_PERIOD = 0.5  # s
 MODEL_POINTS = 60000  # of the picture
 

@@ -43,7 +43,7 @@ class Scenario:
     """
 
     duration: float = 60.0
-    rate: float = 10.0
+    rate: float = 5.0
     blind_after: float = 0.45
     blind_for: float = 0.1
     teleport: float = 150.0
