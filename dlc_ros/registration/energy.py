@@ -117,6 +117,9 @@ class MixtureEnergy:
         """
         One expectation-maximisation step at a fixed beta; never raises the energy.
 
+        That holds while no mixture falls below the floor of its logarithm (1e-12), which outlier
+        probabilities above 1e-9 see to.
+
         :return: new (rotation, translation), shapes as given.
         """
         square = self.square_distances(rotation, translation)
