@@ -24,7 +24,7 @@ from cyclonedds.idl.types import float64, int32, sequence, uint32  # noqa: E402
 from cyclonedds.pub import DataWriter  # noqa: E402
 from cyclonedds.sub import DataReader  # noqa: E402
 from cyclonedds.topic import Topic  # noqa: E402
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore  # noqa: E402
+from rosbags.typesys import Stores, get_types_from_idl, get_typestore  # noqa: E402
 
 from dlc_ros.errors import DlcError  # noqa: E402
 from dlc_ros.node.convert import cloud_values, stamp_from_ns  # noqa: E402
@@ -386,16 +386,10 @@ def test_impossible_topic_is_one_line(topic, kind, words):
 
 def test_a_type_that_dds_cannot_carry_is_named():
     store = get_typestore(Stores.ROS2_JAZZY)
-    store.register(get_types_from_msg('float128 wide', 'some_msgs/msg/Wide'))
+    wide = 'module some_msgs { module msg { struct Wide { long double value; }; }; };'
+    store.register(get_types_from_idl(wide))
     with participant('node') as node, pytest.raises(DlcError, match='float128 cannot be sent'):
         node.publisher('wide', 'some_msgs/msg/Wide', typestore=store)
-
-
-def test_one_topic_has_one_type_in_a_node():
-    with participant('node') as node:
-        node.publisher('word', STRING)
-        with pytest.raises(DlcError, match='another type'):
-            node.publisher('word', CLOUD)
 
 
 def test_domain_number_comes_from_ros_domain_id(monkeypatch):
@@ -405,6 +399,36 @@ def test_domain_number_comes_from_ros_domain_id(monkeypatch):
     monkeypatch.setenv('ROS_DOMAIN_ID', 'seven')
     with pytest.raises(DlcError, match="ROS_DOMAIN_ID is 'seven'"):
         Participant('default', interface=LOOPBACK)
+
+
+STAY_HOME = textwrap.dedent(
+    """
+    import sys
+    from dlc_ros.node.dds.participant import Participant
+
+    with Participant('home', domain_id=int(sys.argv[1])) as node:
+        publisher = node.publisher('word', 'std_msgs/msg/String')
+        found = publisher.wait_for_subscribers(timeout=float(sys.argv[2]))
+        publisher.publish({'data': 'hello'})
+        publisher.wait_until_received()
+    sys.exit(0 if found else 1)
+    """
+)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'), ('ROS_LOCALHOST_ONLY', '1')],
+)
+def test_who_is_told_to_stay_on_this_host_is_on_loopback(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    heard = []
+    with participant('neighbour') as neighbour:
+        neighbour.subscribe('word', STRING, heard.append)
+        with Process('-c', STAY_HOME, DOMAIN, 30) as home:
+            code, _, errors = home.finish()
+        assert code == 0, errors
+        assert wait_for(lambda: heard)
 
 
 def test_values_of_a_message_are_checked_and_completed():

@@ -21,7 +21,8 @@ _CONFIG = """<CycloneDDS><Domain>
 </Domain></CycloneDDS>"""
 # Loopback has no multicast: participants find each other by asking the ports of this host, whose
 # numbers follow from a participant's index.
-_LOOPBACK = ('lo', 'localhost', '127.0.0.1')
+_LOOPBACK_ADDRESS = '127.0.0.1'
+_LOOPBACK = ('lo', 'lo0', _LOOPBACK_ADDRESS)
 _LOOPBACK_DISCOVERY = """<Discovery><ParticipantIndex>auto</ParticipantIndex>
 <MaxAutoParticipantIndex>99</MaxAutoParticipantIndex>
 <Peers><Peer address="localhost"/></Peers></Discovery>"""
@@ -36,6 +37,15 @@ def default_domain_id():
     if not text.isdigit() or int(text) > 232:
         raise DlcError(f'ROS_DOMAIN_ID is {text!r}; it must be a number from 0 to 232.')
     return int(text)
+
+
+def default_interface():
+    """Loopback if ROS 2 is told to stay on this host, else empty: Cyclone DDS's choice."""
+    local = (
+        os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE') == 'LOCALHOST'
+        or os.environ.get('ROS_LOCALHOST_ONLY') == '1'
+    )
+    return _LOOPBACK_ADDRESS if local else ''
 
 
 def open_domain(domain_id, interface):

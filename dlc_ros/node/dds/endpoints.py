@@ -29,7 +29,7 @@ class Publisher:
         self.topic = wire_name.removeprefix('rt')
         self.type_name = type_name
         self._typestore = typestore
-        topic = _topic(entity, wire_name, typestore, type_name)
+        topic = Topic(entity, wire_name, sample_type(typestore, type_name))
         self._sample_type = topic.data_type
         self.writer = DataWriter(
             entity, topic, profile.to_cyclone(_user_data(typestore, type_name))
@@ -90,7 +90,7 @@ class Subscription:
         self._typestore = typestore
         self._callback = callback
         self._raw = raw
-        topic = _topic(entity, wire_name, typestore, type_name)
+        topic = Topic(entity, wire_name, sample_type(typestore, type_name))
         self._sample_type = topic.data_type
         user_data = _user_data(typestore, type_name)
         self.readers = [
@@ -145,13 +145,3 @@ class Subscription:
 
 def _user_data(typestore, type_name):
     return f'typehash={typestore.hash_rihs01(type_name)};'.encode()
-
-
-def _topic(entity, wire_name, typestore, type_name):
-    try:
-        return Topic(entity, wire_name, sample_type(typestore, type_name))
-    except DDSException as error:
-        raise DlcError(
-            f'Cannot use topic {wire_name} as {type_name} ({error.msg.strip()}); is it in use '
-            f'here with another type?'
-        ) from None

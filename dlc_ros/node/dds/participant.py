@@ -8,7 +8,7 @@ from cyclonedds.util import duration
 
 from dlc_ros.errors import DlcError
 from dlc_ros.node.dds import names, qos
-from dlc_ros.node.dds.domain import default_domain_id, open_domain
+from dlc_ros.node.dds.domain import default_domain_id, default_interface, open_domain
 from dlc_ros.node.dds.endpoints import Publisher, Subscription
 from dlc_ros.node.definitions import build_message, distro_typestore
 
@@ -26,8 +26,9 @@ class Participant:
     :param name: node name, as ``ros2 node list`` shows it.
     :param namespace: of the node and its relative topic names.
     :param domain_id: DDS domain; None takes ``ROS_DOMAIN_ID`` from the environment, else 0.
-    :param interface: network interface (``lo``, ``eth0``, an address); empty lets Cyclone DDS
-        choose. What ``CYCLONEDDS_URI`` configures has the last word.
+    :param interface: network interface (``lo``, ``eth0``, an address); empty is loopback where
+        ``ROS_AUTOMATIC_DISCOVERY_RANGE`` or ``ROS_LOCALHOST_ONLY`` say so, else what Cyclone DDS
+        chooses. What ``CYCLONEDDS_URI`` configures has the last word.
     :param typestore: message definitions; None takes those of ``ROS_DISTRO``.
     :raises DlcError: a name is no ROS 2 name, or Cyclone DDS cannot use the interface.
     """
@@ -37,6 +38,7 @@ class Participant:
         self.namespace = names.check_namespace(namespace)
         self.typestore = typestore or distro_typestore()
         domain_id = default_domain_id() if domain_id is None else domain_id
+        interface = interface or default_interface()
         try:
             self._domain = open_domain(domain_id, interface)
             self._participant = DomainParticipant(domain_id, Qos(Policy.Userdata(b'enclave=/;')))
@@ -81,7 +83,7 @@ class Participant:
         :param type_name: e.g. ``sensor_msgs/msg/PointCloud2``.
         :param profile: :class:`~dlc_ros.node.dds.qos.QosProfile`.
         :param typestore: where the type is defined, if not in the participant's.
-        :raises DlcError: unknown type, bad topic name, or a topic of another type in this process.
+        :raises DlcError: unknown type or bad topic name.
         """
         wire_name = 'rt' + self.resolve(topic)
         publisher = Publisher(
@@ -98,7 +100,7 @@ class Participant:
 
         :param callback: called in the participant's thread with each message, an object of the
             typestore's class whose arrays are read-only views; or with its CDR bytes if ``raw``.
-        :raises DlcError: unknown type, bad topic name, or a topic of another type in this process.
+        :raises DlcError: unknown type or bad topic name.
         """
         wire_name = 'rt' + self.resolve(topic)
         subscription = Subscription(
