@@ -627,6 +627,26 @@ def test_an_object_that_was_carried_off_is_found_on_the_cloud_that_shows_it(tmp_
     assert [call.init is None for call in rig.calls] == [True, False, True]
 
 
+def test_while_an_object_is_tracked_other_things_are_cut_away(tmp_path):
+    """The stand-in takes nothing but the object's own points."""
+    rig = object_rig(tmp_path)
+    seen(rig, 0)
+    beside = [40.0, 0, 0] + np.random.default_rng(0).uniform(-5, 5, (500, 3))
+    scene = apply(CAMERA_FROM_MUG, np.vstack([rig.cloud, beside]))
+    (transform,) = rig.localizer.on_cloud(at(0.1), 'camera', scene).transforms
+    np.testing.assert_allclose(transform.matrix, CAMERA_FROM_MUG, atol=1e-9)
+    assert len(rig.calls) == 2
+
+
+def test_when_nothing_is_left_where_the_object_was_it_is_searched(tmp_path):
+    rig = object_rig(tmp_path)
+    seen(rig, 0)
+    far = pose((1, 0, 0), (200, 0, 0))
+    (transform,) = seen(rig, 0.1, far).transforms
+    np.testing.assert_allclose(transform.matrix, far, atol=1e-9)
+    assert rig.calls[-1].init is None
+
+
 def test_no_second_search_when_there_is_no_time_for_it(tmp_path):
     rig = object_rig(tmp_path, **{'objects.search_budget': 0.0})
     seen(rig, 0)

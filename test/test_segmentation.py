@@ -71,6 +71,15 @@ def test_a_flat_thing_alone_is_not_taken_for_a_table(size):
     np.testing.assert_array_equal(segment(thing, DIAMETER, Segmentation()), thing)
 
 
+def test_sparse_noise_around_a_plate_does_not_make_it_a_table():
+    """What is left of a noisy table lies in the plane of a thin plate's top."""
+    generator = np.random.default_rng(7)
+    plate = box(generator, 4000, (0.18, 0.08, 0.012))
+    left_over = table(generator, 120) + [0, 0, 0.012]
+    scene = camera(7)(np.vstack([plate, left_over]))
+    np.testing.assert_array_equal(segment(scene, DIAMETER, Segmentation()), scene)
+
+
 def test_what_is_switched_off_is_not_done():
     generator = np.random.default_rng(2)
     scene = camera(2)(table(generator, 3000))

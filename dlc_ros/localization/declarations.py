@@ -122,6 +122,9 @@ class Segmentation(_Group):
         ge=0.2,
         le=1.0,
     )
+    crop_to_prior: bool = setting(
+        True, 'While an object is tracked, drop what lies farther away than it can be.'
+    )
 
 
 class Tracking(_Group):

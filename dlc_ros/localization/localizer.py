@@ -13,7 +13,7 @@ import threading
 import time
 
 from dlc_ros.errors import DlcError, ParameterError, TransformUnavailable
-from dlc_ros.localization.decision import decide
+from dlc_ros.localization.decision import Decision, decide
 from dlc_ros.localization.diagnostics import Monitor
 from dlc_ros.localization.intake import CloudRefused, Intake
 from dlc_ros.localization.modes import MapMode, ObjectMode, checked_covariance
@@ -287,22 +287,15 @@ class Localizer:
                 self._monitor.superseded += 1
                 return None
             prior = tracker.begin(scene, self._parameters.prior)
-            registrar = tracker.reference.registrar
             attempts = [prior]
             in_time = tracker.search_seconds < self._mode.search_budget
             # Where an operator points is tried on several clouds before it is given up.
             if prior is not None and tracker.pose.accepted and in_time:
                 attempts.append(None)
+            reference = tracker.reference
         for attempt in attempts:
             started = time.perf_counter()
-            try:
-                registration = _run(registrar, scene.points, attempt)
-                decision = decide(registration, attempt)
-            except DlcError as error:
-                return self._failed(tracker, epoch, str(error))
-            except Exception as error:
-                # A robot goes on with the next cloud whatever a library threw at this one.
-                return self._failed(tracker, epoch, f'{type(error).__name__}: {error}')
+            registration, decision = self._attempt(reference, scene, attempt)
             seconds = time.perf_counter() - started
             with self._state:
                 if tracker.epoch != epoch:
@@ -310,20 +303,36 @@ class Localizer:
                     return None
                 if attempt is None:
                     tracker.search_seconds = seconds
-                self._monitor.registered(tracker.name, registration, decision, seconds)
+                if registration is not None:
+                    self._monitor.registered(tracker.name, registration, decision, seconds)
                 if decision.accepted:
                     return self._accepted(tracker, scene, decision)
         with self._state:
-            tracker.fail(decision.reason, self._parameters.tracking.lost_after)
-            self._monitor.rejected(tracker.name)
+            if tracker.epoch == epoch:
+                tracker.fail(decision.reason, self._parameters.tracking.lost_after)
+            if registration is not None:
+                self._monitor.rejected(tracker.name)
+            else:
+                self._monitor.invalid += 1
+                self._report('cloud', f'{tracker.name}: cloud not registered: {decision.reason}')
         return None
 
-    def _failed(self, tracker, epoch, reason):
-        with self._state:
-            if tracker.epoch == epoch:
-                tracker.fail(reason, self._parameters.tracking.lost_after)
-            self._monitor.invalid += 1
-            self._report('cloud', f'{tracker.name}: cloud not registered: {reason}')
+    def _attempt(self, reference, scene, prior):
+        """Register once: (Registration, or None if it could not be computed; Decision)."""
+        points = self._mode.region(scene, prior, reference.cloud)
+        try:
+            if prior is None:
+                registration = reference.registrar.register(points)
+            else:
+                registration = reference.registrar.register(
+                    points, init=prior.transform, init_covariance=prior.covariance
+                )
+            return registration, decide(registration, prior)
+        except DlcError as error:
+            return None, Decision(False, str(error))
+        except Exception as error:
+            # A robot goes on with the next cloud whatever a library threw at this one.
+            return None, Decision(False, f'{type(error).__name__}: {error}')
 
     def _accepted(self, tracker, scene, decision):
         pose = KnownPose(
@@ -417,9 +426,3 @@ class Localizer:
 
 
 _NO_REFERENCE = 'no reference is loaded: set it in the parameters or send ~/load_reference'
-
-
-def _run(registrar, points, prior):
-    if prior is None:
-        return registrar.register(points)
-    return registrar.register(points, init=prior.transform, init_covariance=prior.covariance)

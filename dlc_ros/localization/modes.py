@@ -7,7 +7,7 @@ import numpy as np
 from dlc_ros.errors import CloudError, ParameterError, TransformUnavailable
 from dlc_ros.localization.hold import HeldTransform
 from dlc_ros.localization.output import PoseEstimate, StampedTransform
-from dlc_ros.localization.segmentation import segment
+from dlc_ros.localization.segmentation import near_point, segment
 from dlc_ros.localization.tracker import KnownPose
 from dlc_ros.registration.cloud import validate_cloud
 from dlc_ros.registration.se3 import (
@@ -16,6 +16,7 @@ from dlc_ros.registration.se3 import (
     covariance_of_inverse,
     inverse,
     is_rigid,
+    make_transform,
     symmetric,
     transform_points,
 )
@@ -84,6 +85,10 @@ class MapMode:
             points = transform_points(base_from_cloud, points)
         fixed = self._lookup(frames.odom, frames.base, stamp_ns) if frames.odom else None
         return Scene(stamp_ns, frames.base, points, fixed, np.eye(4))
+
+    def region(self, scene, _prior, _cloud):
+        """Points that may lie on the map: all."""
+        return scene.points
 
     def pose(self, _name, scene, transform, covariance):
         """Pose of the robot that follows from an accepted ``T_map_base``."""
@@ -197,6 +202,27 @@ class ObjectMode:
                 'object in view, or check the segmentation parameters'
             )
         return Scene(stamp_ns, frame_id, kept, fixed_from_source, parent_from_source)
+
+    def region(self, scene, prior, cloud):
+        """
+        Points that may lie on the object: with a prior, those near where it is expected.
+
+        :param scene: :class:`Scene`.
+        :param prior: :class:`~dlc_ros.localization.decision.Prior`, or None.
+        :param cloud: :class:`~dlc_ros.localization.references.ReferenceCloud`.
+        :returns: (M, 3) points in the scene's source frame.
+        """
+        if prior is None or not self.parameters.segmentation.crop_to_prior:
+            return scene.points
+        center = make_transform(translation=cloud.points.mean(axis=0))
+        expected = compose(inverse(prior.transform), center)
+        covariance = covariance_of_compose(
+            inverse(prior.transform),
+            covariance_of_inverse(prior.transform, prior.covariance),
+            center,
+        )
+        reach = 3.0 * np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])
+        return near_point(scene.points, expected[:3, 3], 0.5 * cloud.diameter + reach)
 
     def pose(self, name, scene, transform, covariance):
         """Pose of the object that follows from an accepted ``T_object_source``."""

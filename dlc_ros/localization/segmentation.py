@@ -7,11 +7,12 @@ Two cuts, both told from the cloud alone:
 1. range: what is nearer than ``min_range`` or farther than ``max_range`` from the sensor;
 2. supporting planes: the plane with the most points goes, with everything behind it (the floor
    below the table's edge, the wall's other side), if it holds a large share of the points *and*
-   is wider than the largest reference in every direction. A flat face of the object itself is
-   never wider than the object, and a thing that happens to lie in its plane beside it stretches
-   it in one direction only. What is left may show another such plane (a wall), so this repeats.
+   covers more area than a disk of the largest reference's diameter. No flat face of the object
+   does, even with a few things that happen to lie in its plane beside it. What is left may show
+   another such plane (a wall), so this repeats.
 
-What is not cut is other things on the table: the registration has to cope with those.
+Other things on the table are cut only once it is known where the object should be: then what is
+farther from there than the object reaches goes too. A global search has to cope with them.
 """
 
 import numpy as np
@@ -46,7 +47,7 @@ def segment(points, diameter, settings):
             break
         height = points @ plane[:3] + plane[3]
         on_plane = np.abs(height) <= distance
-        if _width(points[on_plane]) <= diameter:
+        if _area(points[on_plane], diameter) <= 0.25 * np.pi * diameter**2:
             break
         points = points[height > distance]
     return points
@@ -64,6 +65,17 @@ def crop(points, min_range, max_range):
         return points
     distance = np.linalg.norm(points, axis=1)
     return points[(distance >= min_range) & (distance <= (max_range or np.inf))]
+
+
+def near_point(points, center, radius):
+    """
+    Points inside of a sphere.
+
+    :param points: (N, 3) [m].
+    :param center: (3,) [m].
+    :param radius: [m].
+    """
+    return points[np.linalg.norm(points - center, axis=1) <= radius]
 
 
 def dominant_plane(points, distance, share, seed=0):
@@ -108,10 +120,21 @@ def dominant_plane(points, distance, share, seed=0):
     return sign * np.append(normal, offset)
 
 
-def _width(points):
-    """Shorter side of the flat box, along the points' own axes, that holds most of them."""
+def _area(points, diameter, seed=0):
+    """
+    Area of a plane that its points cover [m^2], counted in squares of an eighth of ``diameter``.
+
+    A square counts if it is at least a tenth as full as the one of the median point: a few noisy
+    points of a table that is gone do not widen the plate that lies on it.
+    """
     if len(points) < 3:
         return 0.0
-    axis = np.linalg.eigh(np.cov(points.T))[1][:, 1]
-    low, high = np.quantile(points @ axis, (0.05, 0.95))
-    return float(high - low) / 0.9
+    if len(points) > _VOTERS:
+        chosen = np.random.default_rng(seed).choice(len(points), _VOTERS, replace=False)
+        points = points[chosen]
+    axes = np.linalg.eigh(np.cov(points.T))[1][:, 1:]
+    edge = diameter / 8.0
+    squares = np.floor(points @ axes / edge).astype(np.int64)
+    counts = np.unique(squares, axis=0, return_counts=True)[1]
+    typical = np.median(np.repeat(counts, counts))
+    return np.count_nonzero(counts >= 0.1 * typical) * edge**2
