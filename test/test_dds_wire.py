@@ -333,6 +333,13 @@ def test_failing_callback_and_damaged_message_do_not_end_the_subscription(caplog
     assert 'damaged message' in caplog.text
 
 
+@pytest.mark.parametrize('cdr', [b'', b'\0\1\0\0', b'\0\1\0\0\5\0\0\0ab'])
+def test_bytes_that_are_no_message_are_not_sent(cdr):
+    with participant('source') as source:
+        with pytest.raises(DlcError, match='no sensor_msgs/msg/PointCloud2'):
+            source.publisher('points', CLOUD).write_cdr(cdr)
+
+
 def test_raw_subscription_gets_the_bytes_that_were_sent():
     store = distro_typestore()
     values = cloud_values(5, 'camera', np.arange(12.0).reshape(4, 3))

@@ -44,13 +44,23 @@ class Publisher:
         self.write(build_message(self._typestore, self.type_name, values))
 
     def write_cdr(self, cdr):
-        """Send a message that is CDR bytes already (with their header, little or big endian)."""
+        """
+        Send a message that is CDR bytes already (with their header, little or big endian).
+
+        :raises DlcError: the bytes are no message of the topic's type.
+        """
         try:
             self.writer.write(self._sample_type(bytes(cdr)))
         except DDSException as error:
-            if error.code != DDSException.DDS_RETCODE_TIMEOUT:
-                raise DlcError(f'Cannot send on {self.topic}: {error.msg.strip()}.') from None
-            _log.warning('%s: a subscriber is too slow, one message may be lost', self.topic)
+            if error.code == DDSException.DDS_RETCODE_TIMEOUT:
+                _log.warning('%s: a subscriber is too slow, one message may be lost', self.topic)
+            elif error.code == DDSException.DDS_RETCODE_BAD_PARAMETER:
+                raise DlcError(
+                    f'Cannot send on {self.topic}: the message is no {self.type_name}; it is '
+                    f'damaged or of another type.'
+                ) from None
+            else:
+                raise DlcError(f'Cannot send on {self.topic}: {error.msg.strip()}') from None
 
     @property
     def subscriber_count(self):
