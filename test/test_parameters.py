@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -197,10 +196,3 @@ def test_the_documented_table_is_current():
     assert page == markdown_page(), (
         'run: python -m dlc_ros.localization.parameters > docs/parameters.md'
     )
-
-
-def test_the_shipped_parameter_files_are_valid():
-    files = sorted((ROOT / 'config').glob('*.yaml'))
-    for path in files:
-        if 'ros__parameters' in yaml.safe_dump(yaml.safe_load(path.read_text(encoding='utf-8'))):
-            load_yaml(path)
