@@ -10,7 +10,7 @@ from dlc_ros.registration.surface import sample
 # Points of either cloud that are compared; more only cost time.
 _SAMPLES = 2_500
 # Share of the pitch by which samples of one noise-free surface may miss each other's planes.
-_DISCRETE = 0.1
+_DISCRETE = 0.2
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dlc_ros.registration.result import Status
 
 # Logistic model of "this pose is right", fitted to right poses and to the best wrong ones (other
 # solids, other rooms, look-alike poses) of generated pairs at the resolution of competing clouds.
-_BIAS = -17.54
-_CONTRAST = 9.09
-_LOG_RESIDUAL = -4.14
-_COVERAGE = 3.97
-_NORMALS = 9.54
+_BIAS = -15.19
+_CONTRAST = 8.06
+_LOG_RESIDUAL = -5.05
+_COVERAGE = 3.64
+_NORMALS = 7.04
 # A rival is as good when the mean difference of the point-wise agreement is below this, or
 # below what chance explains. Neighbouring points share their error, hence the correlation.
 _EQUAL_SCORE = 0.02

@@ -15,27 +15,28 @@ from dlc_ros.registration.surface import sample
 # Directions of which the planes resist a smaller share than this are tried; noise of half a
 # pitch makes a sphere seem to resist a tenth of a turn.
 _SUSPECT = 0.2
-# A slide is resisted if it raises the mean squared plane distance by this share of its own
-# square, beyond what chance would do: about one point in a hundred that holds on.
-_RESISTANCE = 0.01
 _STANDARD_ERRORS = 3.0
 # Length of a slide in fine correspondence distances: well beyond noise and pitch.
 _SLIDE = 2.0
 _SAMPLES = 1_000
+# Share of the points that must hold a direction for it to be determined at all.
+LEAST_SUPPORT = 0.01
 
 
-def free_directions(target, source, found):
+def free_directions(target, source, found, support=LEAST_SUPPORT):
     """
     Small motions of the source that leave the two surfaces on each other.
 
     The Hessian names the suspects: motions of which the planes resist a small share. Noisy
     normals lend each some resistance that is not there, so every suspect is tried: the source
     slides a finite way along it, and it is free if the distances to the planes of the points
-    that are nearest *there* do not rise beyond chance.
+    that are nearest *there* do not rise: their mean square by less than ``support`` times the
+    square of the slide, beyond chance.
 
     :param target: :class:`Surface`.
     :param source: :class:`Surface`, its origin at its centroid.
     :param found: :class:`Agreement` at the pose.
+    :param support: share of the points that must hold a direction, 0..1.
     :returns: (6, k) columns, screws ``v w`` about the source's origin along target axes, each
         moving the inliers by 1 m root mean square and orthogonal to the others in that sense;
         k is 6 without enough inliers.
@@ -46,7 +47,7 @@ def free_directions(target, source, found):
     resistance, vectors = np.linalg.eigh(factor.T @ (found.hessian / found.inliers) @ factor)
     screws = factor @ vectors
     free = [i for i in range(6) if resistance[i] < _SUSPECT]
-    free = [i for i in free if _slides(target, source, found, screws[:, i])]
+    free = [i for i in free if _slides(target, source, found, screws[:, i], support)]
     return screws[:, free]
 
 
@@ -58,7 +59,7 @@ def _whitening(found):
     return np.linalg.cholesky(motion + 1e-9 * np.diag(lengths**2))
 
 
-def _slides(target, source, found, screw):
+def _slides(target, source, found, screw, support):
     """Whether the source moves both ways along a screw (1 m) without leaving the target."""
     points = source.points[sample(len(source), _SAMPLES)]
     step = _SLIDE * found.distance
@@ -78,7 +79,7 @@ def _slides(target, source, found, screw):
         ]
     )
     chance = _STANDARD_ERRORS * rise.std() / np.sqrt(max(len(rise), 1))
-    return bool(rise.mean() < _RESISTANCE + chance)
+    return bool(rise.mean() < support + chance)
 
 
 def _moved(transform, screw):

@@ -54,4 +54,12 @@ class RegistrationOptions(BaseModel):
         ge=0.0,
         le=1.0,
     )
+    min_support: float = setting(
+        0.01,
+        'Registering from an initial pose leaves to it what a smaller share of the points holds'
+        ' in place (DEGENERATE), lest a moving thing on a bare floor drags the pose along.',
+        '',
+        ge=0.01,
+        le=0.5,
+    )
     min_points: int = setting(30, 'Clouds with fewer finite points are refused.', ge=10, le=100000)

@@ -7,7 +7,12 @@ import numpy as np
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
 from dlc_ros.registration.gate import Evidence, Rival, judge
-from dlc_ros.registration.observability import free_directions, resisted, unexplained_motion
+from dlc_ros.registration.observability import (
+    LEAST_SUPPORT,
+    free_directions,
+    resisted,
+    unexplained_motion,
+)
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.prior import PosePrior
 from dlc_ros.registration.refine import Refiner
@@ -113,7 +118,8 @@ class Registrar:
         chosen = self._choose(candidates, prior)
         best = self._refiner.finish(source, chosen)
         clock.lap('refine')
-        free = free_directions(self._refiner.target, source.full, best.agreement)
+        support = LEAST_SUPPORT if prior is None else self.options.min_support
+        free = free_directions(self._refiner.target, source.full, best.agreement, support)
         evidence = self._evidence(source, best, free, chosen, candidates, prior)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
