@@ -23,7 +23,7 @@ def rotation_cover(name='cube'):
     :return: (P, 3, 3) float32 tensor.
     """
     if name == 'yaw':
-        matrices = Rotation.from_euler('z', np.arange(12) * 30, degrees=True).as_matrix()
+        matrices = Rotation.from_euler('z', np.arange(12)[:, None] * 30, degrees=True).as_matrix()
     else:
         group = {'cube': 'O', 'icosahedron': 'I'}[name]
         matrices = Rotation.create_group(group).as_matrix()

@@ -121,7 +121,8 @@ class Landscape:
             agreeing = agreeing_starts(energy, _FEATURE_STARTS)
             rotation = torch.cat([rotation, agreeing[0]])
             translation = torch.cat([translation, agreeing[1]])
-        for betas, left in (((BETAS[1], BETAS[2]), _DESCENDING), ((BETAS[2], BETAS[3]), keep)):
+        stages = (((BETAS[1], BETAS[2]), max(_DESCENDING, keep)), ((BETAS[2], BETAS[3]), keep))
+        for betas, left in stages:
             # The first value is only used to prune: rank, keep the best distinct, then descend.
             best = distinct(
                 rotation, translation, self._value(rotation, translation, betas[0]), left
