@@ -138,11 +138,7 @@ def fgr(source, target, prior=None, options=FgrOptions()):
     import open3d
 
     registration = open3d.pipelines.registration
-    a, features_a = _fpfh(source, options.fpfh)
-    b, features_b = _fpfh(target, options.fpfh)
-    matches = registration.correspondences_from_features(
-        features_a, features_b, options.fpfh.mutual
-    )
+    a, b, matches = fpfh_matches(source, target, options.fpfh)
     if len(matches) < 3:
         return _refined(source, target, aligned_centroids(source, target))
     result = registration.registration_fgr_based_on_correspondence(
@@ -247,6 +243,16 @@ def start_rotations(prior=None):
 
 def _refined(source, target, T, options=GicpOptions()):
     return PreparedGicp(source, target, options).refine(np.asarray(T, float), options.fine)
+
+
+def fpfh_matches(source, target, options):
+    """Both clouds as open3d's, and an (m, 2) index vector of points with like features."""
+    import open3d
+
+    a, features_a = _fpfh(source, options)
+    b, features_b = _fpfh(target, options)
+    match = open3d.pipelines.registration.correspondences_from_features
+    return a, b, match(features_a, features_b, options.mutual)
 
 
 def _fpfh(points, options):

@@ -23,7 +23,7 @@ def wilson_interval(successes, trials, level=0.95):
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
-def paired_difference(first, second, clusters=None, level=0.95, draws=10_000, seed=0):
+def paired_difference(first, second, clusters=None, level=0.95, draws=5000, seed=0):
     """
     Mean difference of two methods on the same pairs, with a percentile bootstrap interval.
 

@@ -1,16 +1,21 @@
 """Which proper rotations carry a shape onto itself, and pose errors modulo those."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from dlc_training.evaluate.baselines import GicpOptions, PreparedGicp
+from dlc_training.evaluate.protocols import pose
+
 FOLDS = (8, 6, 5, 4, 3, 2)
 # A surface of revolution fits itself at any angle; no fold above shares these with a circle.
-CONTINUOUS_ANGLES = np.radians([29.0, 67.0, 101.0, 149.0])
+FREE_ANGLES = np.radians([101.0, 29.0, 67.0, 149.0])
 TOLERANCE = 1.2  # of the distance between two independent samplings of the same surface
+SAME_AXIS = np.cos(np.radians(8.0))
 SAME_ELEMENT = np.radians(10.0)  # elements of a group with folds up to 8 lie further apart
 
 
@@ -90,47 +95,42 @@ def find_symmetries(points):
     first half lies as near to the second, and back, as the unmoved one does: the 95th and the 99th
     percentile of the nearest-neighbour distances within 1.2 times theirs. (The 95th alone would
     not notice a handle that makes up 3 % of the surface.) Candidates are turns by 2 pi / n,
-    n = 2, 3, 4, 5, 6, 8, about the coordinate axes, the principal axes (in a plane of equal
-    moments all directions, every 5 deg) and the axes of cube and icosahedron, as far as the second
-    moments allow them; a candidate that nearly fits is refined before it is judged. Products of
-    found elements complete the group.
+    n = 2, 3, 4, 5, 6, 8, about the coordinate axes, the principal axes (where moments are equal,
+    all directions between them, every 5 to 8 deg) and the axes of cube and icosahedron, as far as
+    the second moments allow them; a candidate that nearly fits is refined by GICP before it is
+    judged. Products of found elements complete the group.
 
     :param points: (n, 3) noise-free samples of the whole surface.
     :return: :class:`SymmetryGroup`.
     """
     search = _Search(np.asarray(points, float))
-    found, free_axes = [], []
+    found, free_axes, axes = [], [], []
     for axis in _candidate_axes(search.moments):
         folds = search.possible_folds(axis)
-        if any(abs(axis @ a) > np.cos(np.radians(8)) for a in free_axes):
+        if not folds or any(abs(axis @ a) > SAME_AXIS for a in axes):
             continue
-        if len(folds) > 1:
-            refined = search.free_axis(axis)
-            if refined is not None:
-                free_axes.append(refined)
-                if len(free_axes) > 1:
-                    return SymmetryGroup(search.centre, sphere=True)
-                continue
+        refined = search.free_axis(axis) if len(folds) > 1 else None
+        if refined is not None:
+            free_axes.append(refined)
+            axes.append(_axis(refined[0]))
+            if len(free_axes) > 1:
+                return SymmetryGroup(search.centre, sphere=True)
+            continue
         for fold in folds:
-            angle = 2 * np.pi / fold
-            if _known(Rotation.from_rotvec(angle * axis).as_matrix(), found):
-                break  # its powers are then known too
-            element = search.refine(axis, angle)
-            if element is not None:
+            element = search.refine(axis, 2 * np.pi / fold)
+            if element is not None:  # lower folds about this axis are its powers or none
                 found.append(element)
+                axes.append(_axis(element[0]))
                 break
     if free_axes:
-        axis = free_axes[0]
+        axis = _axis(free_axes[0][0])
         flip = search.refine(_perpendicular(axis), np.pi)
-        found = [flip] if flip else []
-        elements = np.stack([np.eye(3), *(rotation for rotation, _ in found)])
-        return SymmetryGroup(_common_centre(search.centre, found), elements, axis)
+        flips = [flip] if flip else []
+        elements = np.stack([np.eye(3), *(rotation for rotation, _ in flips)])
+        centre = _common_centre(search.centre, [free_axes[0], *flips])
+        return SymmetryGroup(centre, elements, axis)
     elements = np.stack(search.closure([rotation for rotation, _ in found]))
     return SymmetryGroup(_common_centre(search.centre, found), elements)
-
-
-def _known(rotation, found):
-    return any(_angle(rotation, other) < SAME_ELEMENT for other, _ in found)
 
 
 class _Search:
@@ -177,9 +177,9 @@ class _Search:
         moved = self._halves[0][:count] @ rotation.T + shift
         return np.percentile(self._trees[1].query(moved)[0], 80) <= factor * self._limits[0]
 
-    def _icp(self, rotation, shift, count, iterations):
-        """Point-to-point ICP of the first ``count`` points onto the second half."""
-        first = self._halves[0][:count]
+    def _roughly_refined(self, rotation, iterations=6):
+        """Point-to-point ICP of few points of the first half onto the second half."""
+        first, shift = self._halves[0][:256], np.zeros(3)
         for _ in range(iterations):
             distance, nearest = self._trees[1].query(first @ rotation.T + shift)
             keep = distance <= 3 * self._limits[0]
@@ -188,33 +188,48 @@ class _Search:
             rotation, shift = _kabsch(first[keep], self._halves[1][nearest[keep]])
         return rotation, shift
 
-    def refine(self, axis, angle):
-        """The symmetry near a turn by ``angle`` about ``axis``: (rotation, shift), or None."""
-        rotation, shift = Rotation.from_rotvec(angle * axis).as_matrix(), np.zeros(3)
-        if not self._nearly_fits(rotation, shift, 2.5, 128):
+    @cached_property
+    def _gicp(self):
+        return PreparedGicp(*self._halves, GicpOptions())
+
+    def _refined(self, rotation, shift):
+        T = self._gicp.refine(pose(rotation, shift), (3 * self._limits[0], self._limits[0]))
+        return T[:3, :3], T[:3, 3]
+
+    def _aligned(self, axis, angle):
+        """Where the cloud settles on itself near a turn: (rotation, shift), or None."""
+        rotation = Rotation.from_rotvec(angle * axis).as_matrix()
+        if not self._nearly_fits(rotation, np.zeros(3), 1.5, 128):
             return None
-        if self.fits(rotation):
-            return rotation, shift
-        rotation, shift = self._icp(rotation, shift, 256, 6)
+        rotation, shift = self._roughly_refined(rotation)
         if not self._nearly_fits(rotation, shift, 1.0, 512):
             return None
-        rotation, shift = self._icp(rotation, shift, None, 3)
-        turn = Rotation.from_matrix(rotation).as_rotvec()
-        if abs(np.linalg.norm(turn) - angle) > np.radians(4) or not self.fits(rotation, shift):
+        rotation, shift = self._refined(rotation, shift)
+        return (rotation, shift) if self.fits(rotation, shift) else None
+
+    def refine(self, axis, angle):
+        """The symmetry near a turn by ``angle`` about ``axis``: (rotation, shift), or None."""
+        element = self._aligned(axis, angle)
+        if element is None or abs(_angle(element[0], np.eye(3)) - angle) > np.radians(4):
             return None
         # A symmetry of finite order turns by exactly 2 pi / n.
-        return Rotation.from_rotvec(angle * turn / np.linalg.norm(turn)).as_matrix(), shift
+        return Rotation.from_rotvec(angle * _axis(element[0])).as_matrix(), element[1]
 
     def free_axis(self, axis):
-        """The refined axis of a surface of revolution near ``axis``, or None."""
-        axes = []
-        for angle in CONTINUOUS_ANGLES:
-            element = self.refine(axis, angle)
-            if element is None:
+        """One turn (rotation, shift) about the axis of revolution near ``axis``, or None."""
+        element = self._aligned(axis, FREE_ANGLES[0])
+        # The turn itself may have slid; its axis may not.
+        if element is None or _angle(element[0], np.eye(3)) < np.radians(20):
+            return None
+        axis_found = _axis(element[0])
+        if abs(axis_found @ axis) < SAME_AXIS:
+            return None
+        centre = _common_centre(np.zeros(3), [element])
+        for angle in FREE_ANGLES:
+            rotation = Rotation.from_rotvec(angle * axis_found).as_matrix()
+            if not self.fits(rotation, centre - rotation @ centre):
                 return None
-            axes.append(Rotation.from_matrix(element[0]).as_rotvec())
-        mean = np.sum(axes, axis=0)
-        return mean / np.linalg.norm(mean)
+        return element
 
     def closure(self, generators):
         """The products of the generators, as far as they map the cloud onto itself."""
@@ -222,9 +237,13 @@ class _Search:
         queue = list(generators)
         while queue:
             new = queue.pop()
-            if all(_angle(new, e) > SAME_ELEMENT for e in elements) and self.fits(new):
-                elements.append(new)
-                queue += [new @ g for g in generators]
+            if any(_angle(new, e) < SAME_ELEMENT for e in elements):
+                continue
+            # Products add up the errors of their factors: each is refined anew.
+            element = self.refine(_axis(new), _angle(new, np.eye(3)))
+            if element is not None:
+                elements.append(element[0])
+                queue += [element[0] @ g for g in generators]
         return elements
 
 
@@ -234,6 +253,11 @@ def _kabsch(a, b):
     u, _, vt = np.linalg.svd((b - centre_b).T @ (a - centre_a))
     rotation = u @ np.diag((1, 1, np.linalg.det(u) * np.linalg.det(vt))) @ vt
     return rotation, centre_b - rotation @ centre_a
+
+
+def _axis(rotation):
+    turn = Rotation.from_matrix(rotation).as_rotvec()
+    return turn / np.linalg.norm(turn)
 
 
 def _angle(a, b):
@@ -250,6 +274,8 @@ def _candidate_axes(second_moments):
     """Unit directions, one of +-each, most likely first."""
     moments, vectors = np.linalg.eigh(second_moments)
     axes = [*np.eye(3), *vectors.T]
+    if moments[2] - moments[0] < 0.05 * moments.sum():
+        axes += _half_sphere(300)
     for i, j in ((0, 1), (1, 2)):
         if moments[j] - moments[i] < 0.05 * moments.sum():
             turns = np.radians(np.arange(5, 180, 5))
@@ -266,6 +292,14 @@ def _candidate_axes(second_moments):
         if all(abs(unit @ k) < np.cos(np.radians(0.5)) for k in kept):
             kept.append(unit)
     return kept
+
+
+def _half_sphere(count):
+    """Directions spread evenly over half a sphere (Fibonacci lattice)."""
+    height = (np.arange(count) + 0.5) / count
+    turn = np.pi * (3 - np.sqrt(5)) * np.arange(count)
+    radius = np.sqrt(1 - height**2)
+    return list(np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1))
 
 
 def _common_centre(centre, found):

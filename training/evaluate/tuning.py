@@ -1,12 +1,14 @@
 """
 Sweeps of the baselines' options, on shapes that no result is reported for.
 
-``python -m dlc_training.evaluate.tuning fgr`` prints success for every variant of one baseline;
-the best ones are the defaults of ``baselines.py``.
+``python -m dlc_training.evaluate.tuning fgr`` prints success for every variant of one baseline,
+``... fpfh`` the share of right matches for every variant of the features, which differ by less
+than a success rate of some dozen pairs can show. The best are the defaults of ``baselines.py``.
 """
 
 import argparse
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -23,7 +25,7 @@ from dlc_training.evaluate.baselines import (
     RansacOptions,
     StartsOptions,
 )
-from dlc_training.evaluate.protocols import PROTOCOLS
+from dlc_training.evaluate.protocols import PROTOCOLS, apply
 from dlc_training.evaluate.runner import Runner, digest_of, timed
 from dlc_training.evaluate.shapes import open_shapes
 
@@ -45,6 +47,15 @@ _FEATURES = _variants(
     feature_radius=(0.25, 0.35, 0.5),
 )
 SWEEPS = {
+    'fgr': (
+        baselines.fgr,
+        _variants(FgrOptions(), distance=(0.03, 0.05, 0.1))
+        + [FgrOptions(fpfh=replace(FpfhOptions(), mutual=False))],
+    ),
+    'ransac': (
+        baselines.ransac,
+        _variants(RansacOptions(), distance=(0.05, 0.08, 0.12), edge_similarity=(0.8, 0.9)),
+    ),
     'gicp': (
         baselines.gicp,
         _variants(
@@ -53,33 +64,13 @@ SWEEPS = {
             neighbours=(10, 20),
         ),
     ),
-    'fpfh': (baselines.fgr, [FgrOptions(fpfh=fpfh) for fpfh in _FEATURES]),
-    'fgr': (
-        baselines.fgr,
-        _variants(FgrOptions(), distance=(0.03, 0.05, 0.1), tuples=(1000, 5000))
-        + [
-            FgrOptions(fpfh=fpfh)
-            for fpfh in _variants(
-                FpfhOptions(), feature_neighbours=(100, 200, 400), mutual=(True, False)
-            )
-        ],
-    ),
-    'ransac': (
-        baselines.ransac,
-        _variants(
-            RansacOptions(),
-            distance=(0.05, 0.08, 0.12),
-            iterations=(20_000, 100_000),
-            edge_similarity=(0.8, 0.9),
-        ),
-    ),
     'kiss': (
         baselines.kiss,
         _variants(
             KissOptions(),
-            voxel_size=(0.03, 0.05, 0.07, 0.1),
-            normal_gain=(2.0, 3.0, 4.0),
-            feature_gain=(5.0, 7.0, 9.0),
+            voxel_size=(0.04, 0.06, 0.08),
+            normal_gain=(2.0, 3.0),
+            feature_gain=(5.0, 7.0),
         ),
     ),
     'starts': (
@@ -87,17 +78,17 @@ SWEEPS = {
         _variants(
             StartsOptions(),
             distances=((0.5, 0.2), (0.3, 0.1), (0.2, 0.08)),
-            points=(200, 400),
             inlier_distance=(0.05, 0.1),
         ),
     ),
 }
+RIGHT_MATCH = 0.1
 
 
 def main(argv=None):
     """Run one sweep; returns the exit code."""
     parser = argparse.ArgumentParser(prog='python -m dlc_training.evaluate.tuning')
-    parser.add_argument('sweep', choices=SWEEPS)
+    parser.add_argument('sweep', choices=('fpfh', *SWEEPS))
     parser.add_argument('--protocol', choices=PROTOCOLS, default='so3-crop')
     parser.add_argument('--shapes', default='generated')
     parser.add_argument('--pairs-per-bin', type=int, default=10)
@@ -114,21 +105,45 @@ def main(argv=None):
 
 
 def _sweep(options):
-    function, variants = SWEEPS[options.sweep]
     shapes = open_shapes(options.shapes, options.seed)
     protocol = PROTOCOLS[options.protocol]
     pairs = list(protocol.pairs(shapes, options.pairs_per_bin, options.seed))
     with Runner(options.jobs, options.cache) as runner:
         groups, ambiguous = runner.judge(shapes, pairs, digest_of(pairs))
         clear = ~np.array(ambiguous, bool)
-        print(f'{clear.sum()} clear pairs of {len(pairs)}; success %, CPU ms, options', flush=True)
+        print(f'{clear.sum()} clear pairs of {len(pairs)}', flush=True)
+        if options.sweep == 'fpfh':
+            _sweep_features(runner, [p for p, c in zip(pairs, clear, strict=True) if c])
+            return
+        function, variants = SWEEPS[options.sweep]
         for variant in dict.fromkeys(variants):
             method = partial(function, options=variant)
             tasks = [(method, pair.source, pair.target, pair.prior) for pair in pairs]
             answers = runner.map('pairs', timed, tasks)
             scores = report.score(pairs, groups, answers, with_chamfer=False)
             success = 100 * np.array(scores['success'])[clear].mean()
-            print(f'{success:5.1f} {np.mean(scores["cpu_ms"]):5.0f}  {variant}', flush=True)
+            cpu_ms = np.mean(scores['cpu_ms'])
+            print(f'success {success:5.1f} %, {cpu_ms:4.0f} ms  {variant}', flush=True)
+
+
+def _sweep_features(runner, pairs):
+    for variant in _FEATURES:
+        tasks = [(pair, variant) for pair in pairs]
+        right, count, cpu_ms = np.mean(runner.map('pairs', right_matches, tasks), axis=0)
+        print(
+            f'right {100 * right:4.1f} % of {count:4.0f} matches, {cpu_ms:4.0f} ms  {variant}',
+            flush=True,
+        )
+
+
+def right_matches(pair, options):
+    """Share of right matches of a pair, number of matches, CPU milliseconds."""
+    start = time.process_time()
+    _, _, matches = baselines.fpfh_matches(pair.source, pair.target, options)
+    spent = 1e3 * (time.process_time() - start)
+    rows = np.asarray(matches)
+    gap = apply(pair.truth, pair.source[rows[:, 0]]) - pair.target[rows[:, 1]]
+    return np.mean(np.linalg.norm(gap, axis=1) < RIGHT_MATCH), len(rows), spent
 
 
 if __name__ == '__main__':
