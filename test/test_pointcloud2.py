@@ -208,7 +208,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(
     st.dictionaries(
         st.sampled_from(
