@@ -1,0 +1,134 @@
+"""The verdict on evidence: what is refused, what is unclear, and the sentence that says so."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlc_ros.registration.gate import Evidence, Rival, confidence, describe_freedom, judge
+from dlc_ros.registration.result import Status
+from dlc_ros.registration.se3 import exp_so3
+
+GOOD = Evidence(
+    contrast=0.95,
+    residual_ratio=0.9,
+    coverage=0.9,
+    normal_agreement=0.85,
+    inlier_fraction=0.9,
+    score=0.7,
+    free_directions=np.zeros((6, 0)),
+    radius=1.0,
+)
+BAD = replace(GOOD, contrast=0.6, residual_ratio=2.0, coverage=0.5, normal_agreement=0.6)
+FAR_AND_EQUAL = Rival(np.eye(4), motion=20.0, deficit=0.005, deficit_error=0.01)
+shares = st.floats(0.0, 1.0)
+
+
+def column(*screw):
+    return np.array(screw, float)[:, None]
+
+
+def test_good_evidence_is_accepted_and_bad_is_not():
+    verdict = judge(GOOD, 0.5)
+    assert verdict.status is Status.ACCEPTED and verdict.confidence > 0.9
+    assert '90% of the source' in verdict.reason
+    verdict = judge(BAD, 0.5)
+    assert verdict.status is Status.REJECTED and verdict.confidence < 0.1
+    assert 'below 0.50' in verdict.reason
+
+
+def test_the_operators_threshold_decides():
+    middling = replace(GOOD, contrast=0.75, residual_ratio=1.1)
+    sure = confidence(middling)
+    assert 0.0 < sure < 1.0
+    assert judge(middling, sure - 0.01).status is Status.ACCEPTED
+    assert judge(middling, min(sure + 0.01, 1.0)).status is Status.REJECTED
+
+
+@given(shares, st.floats(0.0, 50.0), shares, shares)
+def test_better_evidence_never_lowers_the_confidence(contrast, ratio, coverage, normals):
+    evidence = replace(
+        GOOD,
+        contrast=contrast,
+        residual_ratio=ratio,
+        coverage=coverage,
+        normal_agreement=normals,
+    )
+    sure = confidence(evidence)
+    assert 0.0 <= sure <= 1.0
+    better = (
+        replace(evidence, contrast=min(1.0, contrast + 0.1)),
+        replace(evidence, residual_ratio=0.8 * ratio),
+        replace(evidence, coverage=min(1.0, coverage + 0.1)),
+        replace(evidence, normal_agreement=min(1.0, normals + 0.1)),
+    )
+    assert all(confidence(other) >= sure for other in better)
+
+
+@pytest.mark.parametrize(
+    'nothing', [{'coverage': 0.0}, {'residual_ratio': float('nan')}, {'residual_ratio': np.inf}]
+)
+def test_no_evidence_is_no_confidence(nothing):
+    verdict = judge(replace(GOOD, **nothing), 0.0)
+    assert verdict.confidence == 0.0
+    assert judge(replace(GOOD, **nothing), 0.5).status is Status.REJECTED
+
+
+def test_another_pose_as_good_is_ambiguous():
+    verdict = judge(replace(GOOD, rivals=(FAR_AND_EQUAL,)), 0.5)
+    assert verdict.status is Status.AMBIGUOUS
+    assert '1 other pose explains' in verdict.reason and '0.70' in verdict.reason
+    verdict = judge(replace(GOOD, rivals=(FAR_AND_EQUAL,) * 3), 0.5)
+    assert '3 other poses explain ' in verdict.reason
+
+
+@pytest.mark.parametrize(
+    'difference',
+    [
+        {'motion': 0.5},  # the same answer
+        {'deficit': 0.2},  # clearly worse
+        {'excluded': True},  # the prior rules it out
+    ],
+)
+def test_what_is_no_rival(difference):
+    verdict = judge(replace(GOOD, rivals=(replace(FAR_AND_EQUAL, **difference),)), 0.5)
+    assert verdict.status is Status.ACCEPTED
+
+
+def test_chance_widens_what_counts_as_equal():
+    uncertain = replace(FAR_AND_EQUAL, deficit=0.06, deficit_error=0.04)
+    sharp = replace(FAR_AND_EQUAL, deficit=0.06, deficit_error=0.01)
+    assert uncertain.equal and not sharp.equal
+
+
+def test_precedence_is_rejected_ambiguous_degenerate():
+    sliding = replace(GOOD, free_directions=column(1, 0, 0, 0, 0, 0))
+    assert judge(sliding, 0.5).status is Status.DEGENERATE
+    both = replace(sliding, rivals=(FAR_AND_EQUAL,))
+    assert judge(both, 0.5).status is Status.AMBIGUOUS
+    wrong = replace(BAD, free_directions=sliding.free_directions, rivals=(FAR_AND_EQUAL,))
+    assert judge(wrong, 0.5).status is Status.REJECTED
+
+
+def test_free_directions_are_named_by_their_axes():
+    verdict = judge(replace(GOOD, free_directions=column(0, 0, -1, 0, 0, 0)), 0.5)
+    assert '1 of 6' in verdict.reason and 'shifts along (0.00, 0.00, 1.00)' in verdict.reason
+    turning = describe_freedom(column(0, 0, 0, 0, 2, 0), radius=0.5)
+    assert turning == 'turns about (0.00, 1.00, 0.00)'
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 100.0))
+def test_the_words_do_not_depend_on_the_basis(seed, radius):
+    rng = np.random.default_rng(seed)
+    axis = exp_so3(rng.normal(size=3))[:, 0]
+    shift = np.concatenate([axis, np.zeros(3)])
+    turn = np.concatenate([np.zeros(3), axis]) / radius
+    angle = rng.uniform(0, np.pi)
+    basis = np.array([shift, turn]).T @ [
+        [np.cos(angle), -np.sin(angle)],
+        [np.sin(angle), np.cos(angle)],
+    ]
+    words = describe_freedom(basis, radius)
+    assert words.count('turns about') == 1 and words.count('shifts along') == 1

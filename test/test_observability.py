@@ -1,0 +1,145 @@
+"""Free directions of surfaces whose freedoms are known in closed form."""
+
+import numpy as np
+import pytest
+import scenes
+from scipy.linalg import subspace_angles
+
+from dlc_ros.registration.observability import free_directions, resisted, unexplained_motion
+from dlc_ros.registration.refine import Refiner
+from dlc_ros.registration.se3 import exp_so3, make_transform, skew
+
+# A pose of the scene in the target frame, off every axis.
+POSE = make_transform(exp_so3([0.5, -0.8, 0.4]), [3.0, -2.0, 1.0])
+AXES = np.eye(3)
+
+
+def turn(axis):
+    """Screw about an axis through the scene's origin; the errors' convention is at the source."""
+    return np.concatenate([np.zeros(3), axis])
+
+
+def shift(axis):
+    return np.concatenate([axis, np.zeros(3)])
+
+
+FREEDOMS = {
+    'plane': (scenes.plane, [shift(AXES[0]), shift(AXES[1]), turn(AXES[2])]),
+    'corridor': (scenes.corridor, [shift(AXES[0])]),
+    'cylinder': (scenes.cylinder, [shift(AXES[2]), turn(AXES[2])]),
+    'can': (scenes.can, [turn(AXES[2])]),
+    'sphere': (scenes.sphere, [turn(AXES[0]), turn(AXES[1]), turn(AXES[2])]),
+    'box': (scenes.box, []),
+    'bracket': (scenes.bracket, []),
+}
+
+
+def examine(scene, noise, count=2000, seed=0):
+    """Refined agreement of a scene at its pose: target, source, agreement, source's centroid."""
+    source, target = scenes.pair(scene, np.random.default_rng(seed), POSE, count, noise)
+    centre = source.mean(axis=0)
+    refiner = Refiner(target)
+    prepared = refiner.prepare(source - centre)
+    found = refiner.refine(prepared, POSE @ make_transform(translation=centre)).agreement
+    return refiner.target, prepared.full, found, centre
+
+
+@pytest.mark.parametrize('noise', [0.0, 0.005, 0.02])
+@pytest.mark.parametrize('name', FREEDOMS)
+def test_free_directions_are_those_of_the_surface(name, noise):
+    scene, screws = FREEDOMS[name]
+    target, source, found, centre = examine(scene, noise)
+    free = free_directions(target, source, found)
+    assert free.shape == (6, len(screws))
+    if not screws:
+        return
+    # The same motions about the source's origin, which is its centroid, along target axes.
+    rotation = POSE[:3, :3]
+    expected = np.array(
+        [
+            np.concatenate([rotation @ (v + skew(w) @ centre), rotation @ w])
+            for v, w in (np.split(screw, 2) for screw in screws)
+        ]
+    ).T
+    angles = subspace_angles(free, expected)
+    assert np.degrees(angles.max()) < 4.0, np.degrees(angles)
+
+
+@pytest.mark.parametrize('name', ['plane', 'corridor', 'can', 'sphere'])
+def test_columns_move_the_points_by_a_metre_each_and_apart(name):
+    _, source, found, _ = examine(FREEDOMS[name][0], 0.005)
+    free = free_directions(*examine(FREEDOMS[name][0], 0.005)[:3])
+    levers = source.points @ found.transform[:3, :3].T
+    motions = [column[:3] + np.cross(column[3:], levers) for column in free.T]
+    products = np.array([[np.mean(np.sum(a * b, axis=1)) for a in motions] for b in motions])
+    np.testing.assert_allclose(products, np.eye(free.shape[1]), atol=0.1)
+
+
+@pytest.mark.parametrize('name', ['plane', 'corridor', 'cylinder', 'sphere'])
+def test_no_information_is_left_along_free_directions_and_all_across(name):
+    target, source, found, _ = examine(FREEDOMS[name][0], 0.01)
+    free = free_directions(target, source, found)
+    hessian = resisted(found, free)
+    scale = np.trace(found.hessian)
+    np.testing.assert_allclose(free.T @ hessian @ free, 0.0, atol=1e-9 * scale)
+    np.testing.assert_allclose(hessian, hessian.T, atol=1e-9 * scale)
+    values = np.linalg.eigvalsh(hessian)
+    assert np.sum(values > 1e-6 * scale) == 6 - free.shape[1]
+    # Across, the information of a motion orthogonal to the free ones (as motions of points) is kept.
+    across = np.linalg.svd(free.T @ found.motion)[2][free.shape[1] :].T
+    np.testing.assert_allclose(
+        across.T @ hessian @ across, across.T @ found.hessian @ across, atol=1e-6 * scale
+    )
+
+
+def test_sliding_to_another_pose_is_explained_turning_over_is_not():
+    target, source, found, centre = examine(scenes.cylinder, 0.005)
+    free = free_directions(target, source, found)
+
+    def pose(move):
+        return POSE @ move @ make_transform(translation=centre)
+
+    slid = pose(make_transform(exp_so3([0.0, 0.0, 2.5]), [0.0, 0.0, 0.3]))
+    flipped = pose(make_transform(exp_so3([np.pi, 0.0, 0.0])))
+    assert unexplained_motion(found, slid, free) < 0.05
+    assert unexplained_motion(found, flipped, free) > 0.5
+    assert unexplained_motion(found, found.transform, free) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_sphere_slides_into_every_turn_about_its_centre():
+    target, source, found, centre = examine(scenes.sphere, 0.005)
+    free = free_directions(target, source, found)
+    for vector in ([1.0, 0.0, 0.0], [0.0, -2.0, 1.0], [0.5, 0.5, 0.5]):
+        turned = POSE @ make_transform(exp_so3(vector)) @ make_transform(translation=centre)
+        assert unexplained_motion(found, turned, free) < 0.1
+
+
+def test_what_few_points_hold_is_free_only_if_more_are_asked_for():
+    rng = np.random.default_rng(2)
+
+    def floor_with_a_box(count, rng):
+        """A box of an eighth of the points is all that keeps a floor in place."""
+        few = count // 8
+        return np.vstack(
+            [
+                scenes.plane(count - few, rng),
+                scenes.box(few, rng, (0.3, 0.3, 0.5)) + [0.5, 0.2, 0.25],
+            ]
+        )
+
+    source, target = scenes.pair(floor_with_a_box, rng, POSE, 4000)
+    centre = source.mean(axis=0)
+    refiner = Refiner(target)
+    prepared = refiner.prepare(source - centre)
+    found = refiner.refine(prepared, POSE @ make_transform(translation=centre)).agreement
+    assert free_directions(refiner.target, prepared.full, found).shape == (6, 0)
+    assert free_directions(refiner.target, prepared.full, found, support=0.1).shape == (6, 3)
+
+
+def test_without_inliers_everything_is_free():
+    source, target = scenes.pair(scenes.box, np.random.default_rng(0), np.eye(4))
+    refiner = Refiner(target + 1e3)
+    prepared = refiner.prepare(source - source.mean(axis=0))
+    found = refiner.compare(prepared, np.eye(4))
+    free = free_directions(refiner.target, prepared.full, found)
+    assert free.shape == (6, 6) and np.linalg.matrix_rank(free) == 6
