@@ -46,7 +46,7 @@ format:  ## rewrite the tree in that style
 
 benchmark:  ## the numbers of BENCHMARKS.md that are about speed and memory
 	@scripts/setup.sh test
-	@$(BIN)/python -m dlc_training.evaluate.benchmark $(ARGS)
+	@$(BIN)/dlc-eval speed $(ARGS)
 
 lock:  ## pin requirements/*.in anew
 	@scripts/lock.sh

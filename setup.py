@@ -37,6 +37,7 @@ EXTRAS = {
     + PICTURES
     + [
         'tqdm>=4.60',
+        'psutil>=5',
         'kiss-matcher>=1.0; platform_machine == "x86_64" and python_version < "3.13"',
     ],
     'test': ['pytest>=7', 'hypothesis>=6', 'ruff', 'psutil>=5'],
@@ -74,7 +75,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
         (f'share/{PACKAGE}/launch', sorted(glob('launch/*.launch.py'))),
-        (f'share/{PACKAGE}/config', sorted(glob('config/*.yaml'))),
+        (f'share/{PACKAGE}/config', sorted(glob('config/*.yaml') + glob('config/*.xml'))),
         (f'share/{PACKAGE}/rviz', sorted(glob('rviz/*.rviz'))),
     ],
     install_requires=RUNTIME,

@@ -22,5 +22,6 @@ set +u  # the set-up files of ROS 2 read variables that may be unset
 # shellcheck disable=SC1091
 source build/ros_install/local_setup.bash
 set -u
+export CYCLONEDDS_URI=${CYCLONEDDS_URI:-file://$PWD/config/cyclonedds.xml}
 exec .venv/bin/dlc-ros demo \
   --node 'ros2 launch dlc_ros localizer.launch.py params_file:={params}' "$@"

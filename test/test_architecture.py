@@ -1,6 +1,7 @@
 """Imports of the whole tree against docs/architecture.md, and what imports cost a robot."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -247,6 +248,7 @@ def run_python(code):
     done = subprocess.run(
         [sys.executable, '-c', code],
         cwd=ROOT.parent,
+        env={**os.environ, 'OMP_NUM_THREADS': '1', 'OMP_WAIT_POLICY': 'passive'},
         capture_output=True,
         text=True,
         timeout=120,
