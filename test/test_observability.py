@@ -123,7 +123,7 @@ def test_what_few_points_hold_is_free_only_if_more_are_asked_for():
         return np.vstack(
             [
                 scenes.plane(count - few, rng),
-                scenes.box(few, rng, (0.3, 0.3, 0.5)) + [0.5, 0.2, 0.25],
+                scenes.box(few, rng, (0.9, 0.2, 0.5)) + [0.5, 0.2, 0.25],
             ]
         )
 
