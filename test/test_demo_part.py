@@ -50,7 +50,7 @@ def test_every_body_is_closed_and_faces_outwards(bodies):
 def test_part_stands_on_its_origin_and_is_about_20_cm_long(samples):
     points, _ = samples
     np.testing.assert_allclose(points.min(axis=0), [-0.1, -0.07, 0.0], atol=1e-3)
-    np.testing.assert_allclose(points.max(axis=0), [0.1, 0.07, 0.09], atol=1e-3)
+    np.testing.assert_allclose(points.max(axis=0), [0.1, 0.07, 0.1], atol=1e-3)
 
 
 def test_samples_lie_on_the_outer_surface_with_outside_normals(bodies, samples):

@@ -66,7 +66,7 @@ def test_truth_puts_the_seen_points_on_the_part():
     for t in (0.0, 20.0, 35.0, 59.9):
         cloud = camera.capture(scenario.camera_pose(t), np.random.default_rng(0)).reshape(-1, 3)
         points = transform_points(inverse(scenario.truth(t)), cloud[np.isfinite(cloud[:, 2])])
-        inside = (np.abs(points[:, :2]) < [0.09, 0.06]).all(axis=1) & (points[:, 2] > 0.02)
+        inside = (np.abs(points[:, :2]) < [0.09, 0.06]).all(axis=1) & (points[:, 2] > 0.03)
         assert inside.sum() > 500
         distance = mesh_scene.compute_distance(
             o3d.core.Tensor(points[inside].astype(np.float32))
@@ -100,7 +100,7 @@ def test_cutting_the_table_away_leaves_the_part():
         cloud = camera.capture(t).reshape(-1, 3).astype(np.float64)
         points = cloud[np.isfinite(cloud[:, 2])]
         on_part = transform_points(inverse(scenario.truth(t)), points)
-        of_part = (np.abs(on_part[:, :2]) < [0.1, 0.07]).all(axis=1) & (on_part[:, 2] > 0.009)
+        of_part = (np.abs(on_part[:, :2]) < [0.1, 0.07]).all(axis=1) & (on_part[:, 2] > 0.01)
         kept = segment(points, diameter, Parameters().segmentation)
         on_table = transform_points(scenario.camera_pose(t), kept)[:, 2] < 0.003
         assert len(kept) > 0.9 * of_part.sum()

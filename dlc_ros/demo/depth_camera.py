@@ -48,7 +48,7 @@ class SensorNoise:
     :param nearest, farthest: range of the sensor [m].
     """
 
-    at_one_metre: float = 0.003
+    at_one_metre: float = 0.005
     dropout: float = 0.02
     grazing_cosine: float = 0.08
     nearest: float = 0.15

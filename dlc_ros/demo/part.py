@@ -19,7 +19,7 @@ PROBE = 1e-4
 
 def build_part():
     """
-    A bracket of 0.20 x 0.14 x 0.09 m that looks different from every side.
+    A casting of 0.20 x 0.14 x 0.10 m that looks different from every side.
 
     A base plate with holes, a slot and a cut corner carries a bored boss with a rib, a pin, and a
     wall with a window, bent over at the top and stiffened by a gusset. Frame: origin in the middle
@@ -27,7 +27,7 @@ def build_part():
 
     :returns: list of open3d.t.geometry.TriangleMesh, closed, normals outside.
     """
-    top = 0.014
+    top = 0.024
     bore = circle((-0.052, 0.018), 0.018)
     plate = extrude(
         [(-0.100, -0.035), (-0.070, -0.070), (0.100, -0.070), (0.100, 0.070), (-0.100, 0.070)],
@@ -39,15 +39,15 @@ def build_part():
         ],
         (0.0, top),
     )
-    boss = extrude(circle((-0.052, 0.018), 0.030), [bore], (top - WELD, 0.060))
-    pin = extrude(circle((0.015, -0.045), 0.011), [], (top - WELD, 0.046))
+    boss = extrude(circle((-0.052, 0.018), 0.030), [bore], (top - WELD, 0.068))
+    pin = extrude(circle((0.015, -0.045), 0.011), [], (top - WELD, 0.054))
     # Drawn in a plane of their own, (u, v) = (x, z), and raised along -y.
     rib = stand_along_y(
-        extrude([(-0.023, top - WELD), (0.030, top - WELD), (-0.023, 0.050)], [], (0.012, 0.024))
+        extrude([(-0.023, top - WELD), (0.030, top - WELD), (-0.023, 0.058)], [], (0.012, 0.024))
     )
     gusset = stand_along_y(
         extrude(
-            [(0.028, top - WELD), (0.070 + WELD, top - WELD), (0.070 + WELD, 0.064)],
+            [(0.026, top - WELD), (0.066 + WELD, top - WELD), (0.066 + WELD, 0.072)],
             [],
             (-0.008, 0.002),
         )
@@ -55,13 +55,13 @@ def build_part():
     # (u, v) = (y, z), raised along x.
     wall = stand_along_x(
         extrude(
-            rectangle((-0.058, top - WELD), (0.034, 0.090)),
-            [circle((0.016, 0.060), 0.012)],
-            (0.070, 0.084),
+            rectangle((-0.058, top - WELD), (0.034, 0.100)),
+            [circle((0.016, 0.070), 0.012)],
+            (0.066, 0.084),
         )
     )
     flange = extrude(
-        rectangle((0.026, -0.058 + WELD), (0.070 + WELD, -0.006)), [], (0.078, 0.090 - WELD)
+        rectangle((0.024, -0.058 + WELD), (0.066 + WELD, -0.006)), [], (0.084, 0.100 - WELD)
     )
     return [plate, boss, pin, rib, gusset, wall, flange]
 
