@@ -138,9 +138,7 @@ def test_each_cloud_lies_in_its_half_space(name):
             assert (cloud @ plane[:3] - plane[3]).min() > -0.05 * np.sqrt(3)
 
 
-@given(
-    keep=st.floats(0.05, 1.0), count=st.integers(20, 300), seed=st.integers(0, 2**32 - 1)
-)
+@given(keep=st.floats(0.05, 1.0), count=st.integers(20, 300), seed=st.integers(0, 2**32 - 1))
 def test_a_crop_keeps_one_side_of_a_plane(keep, count, seed):
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(count, 3))

@@ -33,8 +33,8 @@ class FpfhOptions:
     normal_radius: float = 0.15
     orientation: str = 'tangent-plane'
     feature_radius: float = 0.35
-    normal_neighbours: int = 30
-    feature_neighbours: int = 200
+    normal_neighbours: int = 100
+    feature_neighbours: int = 400
     mutual: bool = True
 
 
@@ -61,7 +61,7 @@ class RansacOptions:
 class KissOptions:
     """KISS-Matcher."""
 
-    voxel_size: float = 0.05
+    voxel_size: float = 0.08
     normal_gain: float = 3.0
     feature_gain: float = 5.0
 
@@ -137,6 +137,7 @@ def fgr(source, target, prior=None, options=FgrOptions()):
         return aligned_centroids(source, target)
     import open3d
 
+    open3d.utility.random.seed(0)
     registration = open3d.pipelines.registration
     a, b, matches = fpfh_matches(source, target, options.fpfh)
     if len(matches) < 3:
@@ -291,7 +292,10 @@ def _orient(cloud, how):
         cloud.orient_normals_towards_camera_location(centroid)
         cloud.normals = type(cloud.normals)(-np.asarray(cloud.normals))
         return
-    cloud.orient_normals_consistent_tangent_plane(15)
+    try:
+        cloud.orient_normals_consistent_tangent_plane(15)
+    except RuntimeError:  # exactly flat: qhull finds no spanning tree, and there is no inside
+        return
     normals, points = np.asarray(cloud.normals), np.asarray(cloud.points)
     if np.einsum('ij,ij->', normals, points - centroid) < 0:
         cloud.normals = type(cloud.normals)(-normals)

@@ -40,12 +40,18 @@ def _variants(base, **values):
     ]
 
 
-_FEATURES = _variants(
-    FpfhOptions(),
-    orientation=('tangent-plane', 'away', 'none'),
-    normal_radius=(0.1, 0.15, 0.2),
-    feature_radius=(0.25, 0.35, 0.5),
-)
+_FEATURES = [
+    *_variants(
+        FpfhOptions(),
+        normal_radius=(0.15, 0.2, 0.25),
+        feature_radius=(0.25, 0.35, 0.5),
+    ),
+    *_variants(
+        FpfhOptions(normal_radius=0.2),
+        orientation=('away', 'none'),
+        feature_radius=(0.35, 0.5),
+    ),
+]
 SWEEPS = {
     'fgr': (
         baselines.fgr,
@@ -68,9 +74,9 @@ SWEEPS = {
         baselines.kiss,
         _variants(
             KissOptions(),
-            voxel_size=(0.04, 0.06, 0.08),
-            normal_gain=(2.0, 3.0),
-            feature_gain=(5.0, 7.0),
+            voxel_size=(0.06, 0.08, 0.1, 0.13),
+            normal_gain=(3.0, 4.0),
+            feature_gain=(5.0, 8.0),
         ),
     ),
     'starts': (

@@ -1,0 +1,120 @@
+"""``dlc-eval`` from the command line: a whole run, a repeated one, and mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+for module in ('small_gicp', 'tqdm', 'matplotlib'):
+    pytest.importorskip(module, reason=f'{module} is not installed')
+
+from dlc_training.evaluate.eval_cli import main  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    torch = pytest.importorskip('torch', reason='torch is not installed')
+    from dlc_ros.registration.descriptor import DescriptorNet, NetOptions
+    from dlc_ros.registration.weights import save_weights
+
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp('weights') / 'small.safetensors'
+    save_weights(path, DescriptorNet(NetOptions(width=16, layers=1, keypoints=64)), {})
+    return path
+
+
+def run(capsys, *arguments):
+    code = main([*map(str, arguments), '--quiet'])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_so3_crop_from_shapes_to_the_files(capsys, tmp_path, weights):
+    arguments = (
+        'so3-crop', '--pairs-per-bin', 1, '--seed', 3, '--weights', weights, '--out', tmp_path,
+        '--methods', 'dlc_ros', 'dlc_ros-bypassed', 'dlc_ros-random', 'gicp', 'starts',
+    )  # fmt: skip
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    result = json.loads((tmp_path / 'result.json').read_text())
+    names = {'dlc_ros', 'dlc_ros-bypassed', 'dlc_ros-random', 'gicp', 'starts'}
+    assert set(result['scores']) == names
+    assert set(result['differences']) == names - {'dlc_ros'}
+    assert result['protocol'] == 'so3-crop' and result['seed'] == 3
+    assert '--pairs-per-bin 1' in result['command']
+    assert len(result['weights_sha256']) == 64
+    assert result['versions']['small_gicp'] and result['versions']['numpy'] == np.__version__
+    assert [p['bin'] for p in result['pairs']] == [0, 15, 30, 45, 60, 90, 135, 180]
+    for columns in result['scores'].values():
+        assert len(columns['success']) == 8 and min(columns['cpu_ms']) > 0
+    for label in ('predictor bypassed', 'random weights', 'McNemar p', '24 starts'):
+        assert label in out
+    assert (tmp_path / 'success.png').stat().st_size > 1000
+
+    # The second time nothing is computed: even the measured times are the same.
+    assert run(capsys, *arguments)[0] == 0
+    again = json.loads((tmp_path / 'result.json').read_text())
+    assert again['scores'] == result['scores']
+
+    code, out, _ = run(capsys, *arguments[:-5], 'gicp')
+    assert code == 0
+    alone = json.loads((tmp_path / 'result.json').read_text())
+    assert alone['scores'] == {'gicp': result['scores']['gicp']}
+    assert alone['differences'] == {}
+
+
+def test_rpmnet_crop_on_shapes_of_a_file(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    bent = rng.uniform(-1, 1, (2, 2048, 3)) * (0.6, 0.4, 0.1)
+    bent[..., 2] += bent[..., 0] ** 2 - 0.5 * bent[..., 0] * bent[..., 1]
+    np.savez(tmp_path / 'shapes.npz', points=bent, name=np.array(['first', 'second']))
+    code, out, _ = run(
+        capsys, 'rpmnet-crop', '--shapes', tmp_path / 'shapes.npz', '--pairs-per-bin', 4,
+        '--methods', 'gicp', '--out', tmp_path / 'out', '--jobs', 2,
+    )  # fmt: skip
+    assert code == 0
+    result = json.loads((tmp_path / 'out' / 'result.json').read_text())
+    assert [p['shape'] for p in result['pairs']] == ['first', 'second'] * 2
+    assert result['methods']['gicp']['chamfer']['mean'] is not None
+    assert 'chamfer' in out
+
+
+MISTAKES = [
+    (['so3-crop', '--methods', 'icq'], "unknown method 'icq'"),
+    (['so3-crop', '--shapes', 'nowhere.npz'], 'nowhere.npz: no such file'),
+    (['so3-crop', '--weights', 'nowhere.safetensors'], 'cannot read weights nowhere'),
+    (['rpmnet-crop', '--pairs-per-bin', '0'], "invalid number >= 1 value: '0'"),
+    (['so3-crop', '--seed', '-1'], "invalid number >= 0 value: '-1'"),
+    (['so4-crop'], "invalid choice: 'so4-crop'"),
+    ([], 'required'),
+]
+
+
+@pytest.mark.parametrize('arguments, message', MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(arguments)
+    except SystemExit as exit_:
+        code = exit_.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.startswith('dlc-eval') and message in captured.err
+    assert captured.err.count('\n') == 1
+    assert captured.out == ''
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_runs_as_a_module_and_says_what_it_can():
+    done = subprocess.run(
+        [sys.executable, '-m', 'dlc_training.evaluate.eval_cli', '--help'],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, 'COLUMNS': '100'},
+    )
+    assert done.returncode == 0
+    assert 'so3-crop' in done.stdout and 'rpmnet-crop' in done.stdout
