@@ -117,23 +117,23 @@ def test_a_sphere_slides_into_every_turn_about_its_centre():
 def test_what_few_points_hold_is_free_only_if_more_are_asked_for():
     rng = np.random.default_rng(2)
 
-    def floor_with_a_box(count, rng):
-        """A box of an eighth of the points is all that keeps a floor in place."""
-        few = count // 8
+    def floor_with_a_bracket(count, rng):
+        """A bracket of a fifth of the points is all that keeps a floor in place."""
+        few = count // 5
         return np.vstack(
             [
-                scenes.plane(count - few, rng),
-                scenes.box(few, rng, (0.9, 0.2, 0.5)) + [0.5, 0.2, 0.25],
+                scenes.plane(count - few, rng, (2.0, 2.0)),
+                0.4 * scenes.bracket(few, rng) + [0.5, 0.2, 0.1],
             ]
         )
 
-    source, target = scenes.pair(floor_with_a_box, rng, POSE, 4000)
+    source, target = scenes.pair(floor_with_a_bracket, rng, POSE, 4000)
     centre = source.mean(axis=0)
     refiner = Refiner(target)
     prepared = refiner.prepare(source - centre)
     found = refiner.refine(prepared, POSE @ make_transform(translation=centre)).agreement
     assert free_directions(refiner.target, prepared.full, found).shape == (6, 0)
-    assert free_directions(refiner.target, prepared.full, found, support=0.1).shape == (6, 3)
+    assert free_directions(refiner.target, prepared.full, found, support=0.2).shape == (6, 3)
 
 
 def test_without_inliers_everything_is_free():

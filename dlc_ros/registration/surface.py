@@ -24,6 +24,7 @@ class Surface:
     :ivar pitch: edge of the square of surface that one point stands for [m], > 0.
     :ivar roughness: standard deviation of the points about their local planes [m]: noise, and
         what curvature looks like at this pitch.
+    :ivar averaged: whether the points are means of voxels.
     :ivar radius: root mean square distance from the centroid [m].
     """
 
@@ -38,6 +39,7 @@ class Surface:
         :param threads: CPU threads; with one the result is reproducible to the bit.
         """
         points = np.asarray(points, dtype=np.float64)
+        self.averaged = voxel_size > 0.0 or len(points) > max_points
         if voxel_size > 0.0:
             points = voxel_downsample(points, voxel_size)
         elif len(points) > max_points:
