@@ -367,6 +367,8 @@ def test_other_weights_are_taken_when_they_are_good_and_only_then(rig):
     assert rig.registrar.weights == 'better'
     rig.scan(0.2)
     assert rig.calls[-1].init is not None, 'the pose is as good as it was'
+    assert rig.localizer.load_reference(rig.files['map']).accepted
+    assert rig.registrar.weights == 'better', 'they stay in force for references to come'
 
 
 def test_a_missing_reference_is_named_and_can_be_loaded_later(tmp_path):

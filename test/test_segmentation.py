@@ -64,6 +64,17 @@ def test_the_floor_below_and_the_wall_behind_go_too():
     assert is_kept[2000:].mean() < 0.02
 
 
+def test_what_lies_below_the_table_goes_with_it():
+    generator = np.random.default_rng(8)
+    thing, top = box(generator, 2000), table(generator, 6000)
+    below = generator.uniform([-0.9, 0.6, -0.7], [0.9, 0.9, -0.1], (1000, 3))
+    scene = camera(8)(np.vstack([thing, top, below]))
+    kept = segment(scene, DIAMETER, Segmentation())
+    is_kept = np.isin(scene[:, 0], kept[:, 0])
+    assert is_kept[:2000].mean() > 0.8
+    assert not is_kept[2000:].any()
+
+
 @pytest.mark.parametrize('size', [(0.12, 0.1, 0.08), (0.19, 0.05, 0.001)])
 def test_a_flat_thing_alone_is_not_taken_for_a_table(size):
     generator = np.random.default_rng(1)
@@ -74,8 +85,8 @@ def test_a_flat_thing_alone_is_not_taken_for_a_table(size):
 def test_sparse_noise_around_a_plate_does_not_make_it_a_table():
     """What is left of a noisy table lies in the plane of a thin plate's top."""
     generator = np.random.default_rng(7)
-    plate = box(generator, 4000, (0.18, 0.08, 0.012))
-    left_over = table(generator, 120) + [0, 0, 0.012]
+    plate = generator.uniform([-0.09, -0.04, 0.012], [0.09, 0.04, 0.012], (4000, 3))
+    left_over = table(generator, 150) + [0, 0, 0.012]
     scene = camera(7)(np.vstack([plate, left_over]))
     np.testing.assert_array_equal(segment(scene, DIAMETER, Segmentation()), scene)
 
