@@ -85,7 +85,7 @@ class ObjectiveConfig(_Section):
 class OptimiserConfig(_Section):
     """AdamW and its schedule."""
 
-    steps: int = Field(10500, ge=1, description='Optimiser steps.')
+    steps: int = Field(7000, ge=1, description='Optimiser steps.')
     batch: int = Field(8, ge=1, description='Pairs per step.')
     rate: float = Field(7e-4, gt=0, description='Peak learning rate.')
     rise: int = Field(100, ge=1, description='Steps of linear rise to the peak.')
