@@ -57,10 +57,12 @@ class Trainer:
         :raises FileError: when the folder cannot be written.
         """
         steps = self.config.optimiser.steps
-        bar = tqdm(
-            total=steps, initial=self.step, unit='step', disable=not progress, mininterval=2
-        )
-        with self._log() as log, bar:
+        with (
+            self._log() as log,
+            tqdm(
+                total=steps, initial=self.step, unit='step', disable=not progress, mininterval=2
+            ) as bar,
+        ):
             started = time.monotonic() - self.seconds
             for batch in batches(self.config, self.step):
                 record = self._one_step(batch)
