@@ -19,10 +19,9 @@ from dlc_training.engine import Trainer
 
 def main(arguments=None):
     """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
     try:
-        return _train(options, shlex.join(['dlc-train', *arguments]))
+        return _train(options)
     except KeyboardInterrupt:
         print(
             f'interrupted; the same command continues from {options.out}/checkpoint.pt',
@@ -66,7 +65,7 @@ def _parser():
     return parser
 
 
-def _train(options, command):
+def _train(options):
     overrides = list(options.overrides)
     if options.objective:
         overrides.append(f'objective.name={options.objective}')
@@ -77,9 +76,19 @@ def _train(options, command):
     elif trainer.step == 0:
         raise DlcError(f'no checkpoint in {options.out}; train first, without --export')
     weights = Path(options.weights or Path(options.out) / 'weights.safetensors')
-    save_weights(weights, trainer.averaged(), model_card(trainer, command))
+    save_weights(weights, trainer.averaged(), model_card(trainer, _command(options)))
     print(f'{weights}: {trainer.step} steps, {trainer.seconds / 60:.0f} min')
     return 0
+
+
+def _command(options):
+    """What gives the same weights anywhere: the files' names, without this machine's folders."""
+    words = ['dlc-train']
+    if options.config:
+        words += ['--config', Path(options.config).name]
+    if options.objective:
+        words += ['--objective', options.objective]
+    return shlex.join([*words, '--out', Path(options.out).name, *options.overrides])
 
 
 def model_card(trainer, command):
@@ -87,7 +96,7 @@ def model_card(trainer, command):
     Return what a user of the weights should know, as a JSON-able dict.
 
     :param trainer: a :class:`Trainer` that has run.
-    :param command: how it was started.
+    :param command: that trains the same again.
     """
     device = trainer.device.type
     hardware = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
