@@ -7,13 +7,33 @@ import numpy as np
 
 from dlc_ros.registration.result import Status
 
-# Logistic model of "this pose is right", fitted to right poses and to the best wrong ones (other
-# solids, other rooms, look-alike poses) of generated pairs at the resolution of competing clouds.
-_BIAS = -15.19
-_CONTRAST = 8.06
-_LOG_RESIDUAL = -5.05
-_COVERAGE = 3.64
-_NORMALS = 7.04
+
+class _Model(NamedTuple):
+    """Logistic model of "this pose is right"; one weight for each kind of evidence."""
+
+    bias: float
+    contrast: float
+    log_residual: float
+    coverage: float
+    normals: float
+    support: float
+
+    def logit(self, evidence):
+        # Below 1 the residual only says that the clouds share samples.
+        return (
+            self.bias
+            + self.contrast * evidence.contrast
+            + self.log_residual * np.log(max(evidence.residual_ratio, 0.5))
+            + self.coverage * evidence.coverage
+            + self.normals * evidence.normal_agreement
+            + self.support * (evidence.support or 0.0)
+        )
+
+
+# Fitted to right poses and to the best wrong ones (other solids, other rooms, look-alike poses)
+# of generated pairs at the resolution of competing clouds: with a predictor, and without.
+_LEARNED = _Model(-11.26, 1.92, -6.48, 0.0, 5.61, 13.78)
+_GEOMETRIC = _Model(-15.19, 8.06, -5.05, 3.64, 7.04, 0.0)
 # A rival is as good when the mean difference of the point-wise agreement is below this, or
 # below what chance explains. Neighbouring points share their error, hence the correlation.
 _EQUAL_SCORE = 0.02
@@ -52,18 +72,46 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Fit:
     """
-    What is known about a refined pose; made by the registrar, judged by :func:`judge`.
+    How well two clouds agree at a pose, measured on the thinned ones that candidates compete on.
 
-    The first four are measured on the thinned clouds on which candidates compete: one
-    resolution for all clouds, at which a slightly bent map does not look like a wrong pose.
+    That is one resolution for all clouds, at which a slightly bent map does not look like a
+    wrong pose.
 
     :param contrast: points on the other surface as a share of those near it, 0..1.
     :param residual_ratio: plane distance of the inliers in units of what roughness explains.
     :param coverage: share of the source on the target, or of the target on the source within
         the source's reach, whichever is larger, 0..1.
     :param normal_agreement: mean |cosine| between normals of matched points, 0..1.
+    :param support: share of the keypoints expected to match that do,
+        :meth:`dlc_ros.registration.energy.MixtureEnergy.support`; None without a predictor.
+    """
+
+    contrast: float
+    residual_ratio: float
+    coverage: float
+    normal_agreement: float
+    support: float | None = None
+
+    @classmethod
+    def of(cls, agreement, support=None):
+        """Take the evidence from an :class:`Agreement`."""
+        return cls(
+            contrast=agreement.contrast,
+            residual_ratio=agreement.residual_ratio,
+            coverage=max(agreement.inlier_fraction, agreement.reverse_fraction),
+            normal_agreement=agreement.normal_agreement,
+            support=support,
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """
+    What is known about a refined pose; made by the registrar, judged by :func:`judge`.
+
+    :param fit: :class:`Fit` of the chosen pose.
     :param inlier_fraction: share of source points on the target at full resolution, 0..1.
     :param score: agreement of the chosen candidate in both directions, 0..1.
     :param free_directions: (6, k) screws along which the source slides on the target.
@@ -71,10 +119,7 @@ class Evidence:
     :param rivals: tuple of :class:`Rival`.
     """
 
-    contrast: float
-    residual_ratio: float
-    coverage: float
-    normal_agreement: float
+    fit: Fit
     inlier_fraction: float
     score: float
     free_directions: np.ndarray
@@ -90,25 +135,17 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def confidence(evidence):
+def confidence(fit):
     """
-    Estimated probability that the pose is right, free directions and rivals aside.
+    Estimated probability that a pose is right, free directions and rivals aside.
 
-    :param evidence: :class:`Evidence`.
+    :param fit: :class:`Fit`.
     :returns: float, 0..1; 0 without inliers.
     """
-    if evidence.coverage <= 0.0 or not np.isfinite(evidence.residual_ratio):
+    if fit.coverage <= 0.0 or not np.isfinite(fit.residual_ratio):
         return 0.0
-    # Below 1 the residual only says that the clouds share samples.
-    ratio = max(evidence.residual_ratio, 0.5)
-    logit = (
-        _BIAS
-        + _CONTRAST * evidence.contrast
-        + _LOG_RESIDUAL * np.log(ratio)
-        + _COVERAGE * evidence.coverage
-        + _NORMALS * evidence.normal_agreement
-    )
-    return float(1.0 / (1.0 + np.exp(-logit)))
+    model = _GEOMETRIC if fit.support is None else _LEARNED
+    return float(1.0 / (1.0 + np.exp(-model.logit(fit))))
 
 
 def judge(evidence, min_confidence):
@@ -123,10 +160,10 @@ def judge(evidence, min_confidence):
     :param min_confidence: threshold of the confidence, 0..1.
     :returns: :class:`Verdict`.
     """
-    sure = confidence(evidence)
+    sure = confidence(evidence.fit)
     facts = (
         f'{evidence.inlier_fraction:.0%} of the source lies on the target, residual'
-        f" {evidence.residual_ratio:.1f} times what the clouds' roughness explains"
+        f" {evidence.fit.residual_ratio:.1f} times what the clouds' roughness explains"
     )
     if sure < min_confidence:
         weakest = _weakest(evidence)
@@ -161,7 +198,7 @@ def _weakest(evidence):
     """What a person should look at first when a registration is rejected."""
     if evidence.inlier_fraction < 0.3:
         return 'too little overlap, or a wrong initial pose'
-    if evidence.residual_ratio > 1.5:
+    if evidence.fit.residual_ratio > 1.5:
         return 'the surfaces do not fit: another object, or a wrong pose'
     return 'too many points lie beside the surface: another object, or a wrong pose'
 

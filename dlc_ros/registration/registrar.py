@@ -6,7 +6,7 @@ import numpy as np
 
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
-from dlc_ros.registration.gate import Evidence, Rival, judge
+from dlc_ros.registration.gate import Evidence, Fit, Rival, confidence, judge
 from dlc_ros.registration.observability import (
     LEAST_SUPPORT,
     free_directions,
@@ -115,16 +115,17 @@ class Registrar:
         clock.lap('validate')
         source = self._refiner.prepare(local)
         clock.lap('reduce')
-        starts = self._starts(source, prior)
+        landscape = self._landscape(source)
+        starts = self._starts(source, prior, landscape)
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
         candidates = [self._refiner.compete(source, *start) for start in starts]
-        chosen = self._choose(candidates, prior)
+        chosen = self._choose(candidates, prior, landscape)
         best = self._refiner.finish(source, chosen)
         clock.lap('refine')
         support = LEAST_SUPPORT if prior is None else self.options.min_support
         free = free_directions(self._refiner.target, source.full, best.agreement, support)
-        evidence = self._evidence(source, best, free, chosen, candidates, prior)
+        evidence = self._evidence(source, best, free, chosen, candidates, prior, landscape)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
         if verdict.status is not Status.ACCEPTED:
@@ -151,17 +152,22 @@ class Registrar:
             free_directions=screws / np.linalg.norm(screws, axis=0),
         )
 
-    def _starts(self, source, prior):
+    def _landscape(self, source):
+        """The predictor's energy over poses of this source; None without a predictor."""
+        if self._predictor is None:
+            return None
+        described = self._predictor.describe(source.full.points, self._described.scale)
+        return self._predictor.landscape(described, self._described)
+
+    def _starts(self, source, prior, landscape):
         """Poses to refine, each with its first correspondence distance (None: near)."""
         starts = []
-        if self._predictor is not None:
-            described = self._predictor.describe(source.full.points, self._described.scale)
-            landscape = self._predictor.landscape(described, self._described)
+        if landscape is not None:
             found = landscape.propose(prior, self.options.hypotheses)
             starts = [(hypothesis.transform, None) for hypothesis in found]
             if prior is not None:
                 starts = [start for start in starts if prior.plausible(start[0])]
-        if prior is not None or self._predictor is None:
+        if prior is not None or landscape is None:
             guess = np.eye(4) if prior is None else prior.transform
             starts.append((guess, None))
             radius = min(self._refiner.target.radius, source.full.radius)
@@ -171,11 +177,20 @@ class Registrar:
                 starts.append((guess, wide))
         return starts
 
-    def _choose(self, candidates, prior):
-        """The candidate with the best agreement among those that the prior allows."""
+    def _choose(self, candidates, prior, landscape):
+        """The likeliest candidate among those that the prior allows."""
         if prior is not None:
             candidates = [c for c in candidates if prior.plausible(c.transform)] or candidates
-        return max(candidates, key=lambda candidate: candidate.score)
+        support = _support(landscape, [c.transform for c in candidates])
+        # Where the confidence saturates, the agreement decides.
+        likeliest = max(
+            range(len(candidates)),
+            key=lambda i: (
+                round(confidence(Fit.of(candidates[i].agreement, support[i])), 3),
+                candidates[i].score,
+            ),
+        )
+        return candidates[likeliest]
 
     def _rivals(self, chosen, candidates, free, prior):
         """The other candidates, compared with the chosen one."""
@@ -201,16 +216,13 @@ class Registrar:
             )
         return tuple(rivals)
 
-    def _evidence(self, source, best, free, chosen, candidates, prior):
+    def _evidence(self, source, best, free, chosen, candidates, prior, landscape):
         """What the gate wants to know about the refined pose."""
         seen = chosen.agreement
         if best is not chosen:
             seen = self._refiner.compare(source, best.transform)
         return Evidence(
-            contrast=seen.contrast,
-            residual_ratio=seen.residual_ratio,
-            coverage=max(seen.inlier_fraction, seen.reverse_fraction),
-            normal_agreement=seen.normal_agreement,
+            fit=Fit.of(seen, _support(landscape, [best.transform])[0]),
             inlier_fraction=best.inlier_fraction,
             score=chosen.score,
             free_directions=free,
@@ -248,6 +260,13 @@ def register(source, target, init=None):
     :raises DlcError: what :class:`Registrar` raises.
     """
     return Registrar(target).register(source, init)
+
+
+def _support(landscape, transforms):
+    """Support of each pose by the descriptors, 0..1; None for all without a predictor."""
+    if landscape is None:
+        return [None] * len(transforms)
+    return landscape.support(transforms).tolist()
 
 
 def _device(name):
