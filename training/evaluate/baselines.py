@@ -30,9 +30,9 @@ class GicpOptions:
 class FpfhOptions:
     """Normals and features for open3d's FPFH."""
 
-    normal_radius: float = 0.15
-    orientation: str = 'tangent-plane'
-    feature_radius: float = 0.35
+    normal_radius: float = 0.25
+    orientation: str = 'away'
+    feature_radius: float = 0.5
     normal_neighbours: int = 100
     feature_neighbours: int = 400
     mutual: bool = True

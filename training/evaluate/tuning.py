@@ -1,13 +1,11 @@
 """
 Sweeps of the baselines' options, on shapes that no result is reported for.
 
-``python -m dlc_training.evaluate.tuning fgr`` prints success for every variant of one baseline,
-``... fpfh`` the share of right matches for every variant of the features, which differ by less
-than a success rate of some dozen pairs can show. The best are the defaults of ``baselines.py``.
+``dlc-eval tune fgr`` prints success for every variant of one baseline, ``dlc-eval tune fpfh`` the
+share of right matches for every variant of the features, which differ by less than a success rate
+of some dozen pairs can show. The best are the defaults of ``baselines.py``.
 """
 
-import argparse
-import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -15,7 +13,6 @@ from itertools import product
 
 import numpy as np
 
-from dlc_ros.errors import DlcError
 from dlc_training.evaluate import baselines, report
 from dlc_training.evaluate.baselines import (
     FgrOptions,
@@ -42,7 +39,7 @@ def _variants(base, **values):
 
 _FEATURES = [
     *_variants(
-        FpfhOptions(),
+        FpfhOptions(orientation='tangent-plane'),
         normal_radius=(0.15, 0.2, 0.25),
         feature_radius=(0.25, 0.35, 0.5),
     ),
@@ -51,12 +48,27 @@ _FEATURES = [
         orientation=('away', 'none'),
         feature_radius=(0.35, 0.5),
     ),
+    *_variants(
+        FpfhOptions(orientation='away'),
+        normal_radius=(0.25, 0.3),
+        feature_radius=(0.5, 0.7),
+    ),
 ]
 SWEEPS = {
     'fgr': (
         baselines.fgr,
-        _variants(FgrOptions(), distance=(0.03, 0.05, 0.1))
-        + [FgrOptions(fpfh=replace(FpfhOptions(), mutual=False))],
+        [
+            *_variants(FgrOptions(), distance=(0.03, 0.05, 0.1)),
+            *(
+                FgrOptions(fpfh=fpfh)
+                for fpfh in (
+                    FpfhOptions(mutual=False),
+                    FpfhOptions(normal_radius=0.3, feature_radius=0.7),
+                    FpfhOptions(orientation='tangent-plane'),
+                    FpfhOptions(normal_neighbours=30, feature_neighbours=200),
+                )
+            ),
+        ],
     ),
     'ransac': (
         baselines.ransac,
@@ -74,9 +86,9 @@ SWEEPS = {
         baselines.kiss,
         _variants(
             KissOptions(),
-            voxel_size=(0.06, 0.08, 0.1, 0.13),
+            voxel_size=(0.05, 0.06, 0.08, 0.1),
             normal_gain=(3.0, 4.0),
-            feature_gain=(5.0, 8.0),
+            feature_gain=(5.0, 6.0, 8.0),
         ),
     ),
     'starts': (
@@ -91,37 +103,28 @@ SWEEPS = {
 RIGHT_MATCH = 0.1
 
 
-def main(argv=None):
-    """Run one sweep; returns the exit code."""
-    parser = argparse.ArgumentParser(prog='python -m dlc_training.evaluate.tuning')
-    parser.add_argument('sweep', choices=('fpfh', *SWEEPS))
-    parser.add_argument('--protocol', choices=PROTOCOLS, default='so3-crop')
-    parser.add_argument('--shapes', default='generated')
-    parser.add_argument('--pairs-per-bin', type=int, default=10)
-    parser.add_argument('--seed', type=int, default=TUNING_SEED)
-    parser.add_argument('--jobs', type=int, default=1)
-    parser.add_argument('--cache', default='results/tuning', help='for results to keep')
-    options = parser.parse_args(argv)
-    try:
-        _sweep(options)
-    except DlcError as error:
-        print(f'tuning: {error}', file=sys.stderr)
-        return 2
-    return 0
+def tune(sweep, protocol, shapes, pairs_per_bin, jobs, cache, quiet=False):
+    """
+    Print success, or the share of right matches, of every variant.
 
-
-def _sweep(options):
-    shapes = open_shapes(options.shapes, options.seed)
-    protocol = PROTOCOLS[options.protocol]
-    pairs = list(protocol.pairs(shapes, options.pairs_per_bin, options.seed))
-    with Runner(options.jobs, options.cache) as runner:
+    :param sweep: key of :data:`SWEEPS`, or ``fpfh``.
+    :param protocol: name of a protocol.
+    :param shapes: as for ``dlc-eval --shapes``; generated ones are of :data:`TUNING_SEED`.
+    :param pairs_per_bin: as for the protocol.
+    :param jobs: worker processes.
+    :param cache: folder for what is kept.
+    :param quiet: no progress bars.
+    """
+    shapes = open_shapes(shapes, TUNING_SEED)
+    pairs = list(PROTOCOLS[protocol].pairs(shapes, pairs_per_bin, TUNING_SEED))
+    with Runner(jobs, cache, quiet) as runner:
         groups, ambiguous = runner.judge(shapes, pairs, digest_of(pairs))
         clear = ~np.array(ambiguous, bool)
         print(f'{clear.sum()} clear pairs of {len(pairs)}', flush=True)
-        if options.sweep == 'fpfh':
-            _sweep_features(runner, [p for p, c in zip(pairs, clear, strict=True) if c])
+        if sweep == 'fpfh':
+            _tune_features(runner, [p for p, c in zip(pairs, clear, strict=True) if c])
             return
-        function, variants = SWEEPS[options.sweep]
+        function, variants = SWEEPS[sweep]
         for variant in dict.fromkeys(variants):
             method = partial(function, options=variant)
             tasks = [(method, pair.source, pair.target, pair.prior) for pair in pairs]
@@ -132,7 +135,7 @@ def _sweep(options):
             print(f'success {success:5.1f} %, {cpu_ms:4.0f} ms  {variant}', flush=True)
 
 
-def _sweep_features(runner, pairs):
+def _tune_features(runner, pairs):
     for variant in _FEATURES:
         tasks = [(pair, variant) for pair in pairs]
         right, count, cpu_ms = np.mean(runner.map('pairs', right_matches, tasks), axis=0)
@@ -150,7 +153,3 @@ def right_matches(pair, options):
     rows = np.asarray(matches)
     gap = apply(pair.truth, pair.source[rows[:, 0]]) - pair.target[rows[:, 1]]
     return np.mean(np.linalg.norm(gap, axis=1) < RIGHT_MATCH), len(rows), spent
-
-
-if __name__ == '__main__':
-    sys.exit(main())
