@@ -11,7 +11,7 @@ from dlc_ros.registration.gate import Evidence, Fit, Rival, confidence, describe
 from dlc_ros.registration.result import Status
 from dlc_ros.registration.se3 import exp_so3
 
-FITS = Fit(contrast=0.95, residual_ratio=0.9, coverage=0.9, normal_agreement=0.85, support=0.4)
+FITS = Fit(contrast=0.95, residual_ratio=0.9, coverage=0.9, normal_agreement=0.85, support=0.55)
 BARE = replace(FITS, support=None)
 GOOD = Evidence(
     fit=FITS,

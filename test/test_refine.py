@@ -94,9 +94,10 @@ def test_residual_is_the_noise_and_its_expectation_too():
     noise = 0.01
     source, target = scenes.pair(scenes.box, rng, np.eye(4), count=2000, noise=noise)
     found = Refiner(target).refine(source - source.mean(0), make_transform(None, source.mean(0)))
-    # Both clouds are noisy; correspondence picks near points, which takes a little off.
+    # Both clouds are noisy; choosing near points takes a little off, the pitch adds a little.
     assert found.residual == pytest.approx(np.sqrt(2.0) * noise, rel=0.25)
-    assert found.agreement.expected_residual == pytest.approx(np.sqrt(2.0) * noise, rel=0.25)
+    assert 1.0 < found.agreement.expected_residual / (np.sqrt(2.0) * noise) < 1.6
+    assert 0.6 < found.agreement.residual_ratio < 1.1
 
 
 def test_hessian_is_the_second_derivative_of_the_plane_distances(bracket):

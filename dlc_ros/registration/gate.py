@@ -35,10 +35,9 @@ class _Model(NamedTuple):
 _LEARNED = _Model(-11.26, 1.92, -6.48, 0.0, 5.61, 13.78)
 _GEOMETRIC = _Model(-15.19, 8.06, -5.05, 3.64, 7.04, 0.0)
 # A rival is as good when the mean difference of the point-wise agreement is below this, or
-# below what chance explains. Neighbouring points share their error, hence the correlation.
+# below what chance explains.
 _EQUAL_SCORE = 0.02
 _STANDARD_ERRORS = 2.0
-_CORRELATION = 4.0
 # Motion between two poses, in fine correspondence distances, from which they are two answers.
 _DIFFERENT = 3.0
 # Share of a free motion that must be rotation to call it a turn.

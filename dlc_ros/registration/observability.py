@@ -20,7 +20,7 @@ _STANDARD_ERRORS = 3.0
 _SLIDE = 2.0
 _SAMPLES = 1_000
 # Share of the points that must hold a direction for it to be determined at all.
-LEAST_SUPPORT = 0.01
+LEAST_SUPPORT = 0.003
 
 
 def free_directions(target, source, found, support=LEAST_SUPPORT):

@@ -55,11 +55,11 @@ class RegistrationOptions(BaseModel):
         le=1.0,
     )
     min_support: float = setting(
-        0.01,
+        0.003,
         'Registering from an initial pose leaves to it what a smaller share of the points holds'
         ' in place (DEGENERATE), lest a moving thing on a bare floor drags the pose along.',
         '',
-        ge=0.01,
+        ge=0.003,
         le=0.5,
     )
     min_points: int = setting(30, 'Clouds with fewer finite points are refused.', ge=10, le=100000)

@@ -28,8 +28,6 @@ from dlc_ros.registration.se3 import (
 # First correspondence distance of a start that nobody predicted, at most, in radii of the
 # smaller cloud: about 15 degrees of turn.
 _COARSE_RADII = 0.25
-# Starts closer than this, in pitches, end in the same place.
-_SAME_START = 0.5
 # Points of the reduced clouds that share one independent error: a target plane is fitted to ten
 # neighbours and serves all source points near it. Calibrated by Monte Carlo on rooms and solids.
 _CORRELATION = 4.0
