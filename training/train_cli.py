@@ -15,6 +15,8 @@ from dlc_ros.errors import DlcError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.config import load_config
 from dlc_training.engine import Trainer
+from dlc_training.evaluate.landscape import measure_basin, measure_rays
+from dlc_training.evaluate.shapes import GeneratedShapes
 
 
 def main(arguments=None):
@@ -60,6 +62,14 @@ def _parser():
         help='write the weights of the checkpoint in OUT without training on',
     )
     parser.add_argument(
+        '--measure',
+        type=int,
+        default=0,
+        metavar='PAIRS',
+        help='measure basin and rays of the landscape on so many unseen pairs, for the model card',
+    )
+    parser.add_argument('--note', default='', help='remark for the model card')
+    parser.add_argument(
         'overrides', nargs='*', metavar='key=value', help='e.g. optimiser.steps=100 seed=3'
     )
     return parser
@@ -76,9 +86,23 @@ def _train(options):
     elif trainer.step == 0:
         raise DlcError(f'no checkpoint in {options.out}; train first, without --export')
     weights = Path(options.weights or Path(options.out) / 'weights.safetensors')
-    save_weights(weights, trainer.averaged(), model_card(trainer, _command(options)))
+    net, card = trainer.averaged(), model_card(trainer, _command(options))
+    if options.note:
+        card['note'] = options.note
+    save_weights(weights, net, card)
+    if options.measure:
+        save_weights(weights, net, {**card, 'landscape': _landscape(weights, options.measure)})
     print(f'{weights}: {trainer.step} steps, {trainer.seconds / 60:.0f} min')
     return 0
+
+
+def _landscape(weights, pairs):
+    shapes = GeneratedShapes(0)
+    return {
+        'protocol': f'so3-crop, {pairs} pairs of generated solids that were never trained on',
+        'basin': measure_basin(weights, shapes, pairs),
+        'rays': measure_rays(weights, shapes, pairs),
+    }
 
 
 def _command(options):
