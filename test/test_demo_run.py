@@ -54,20 +54,31 @@ def report_of(out):
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory):
-    """A run with a node that is always right."""
-    out = tmp_path_factory.mktemp('demo') / 'out'
-    return out, *finish(start(out, '--node', f'{FAKE_NODE} right'))
+def runs(tmp_path_factory):
+    """A node that is always right and the real one without its predictor, at the same time."""
+    folder = tmp_path_factory.mktemp('demo')
+    processes = {
+        'right': start(folder / 'right', '--node', f'{FAKE_NODE} right'),
+        'bypassed': start(folder / 'bypassed', '--bypass-predictor'),
+    }
+    return {name: (folder / name, *finish(process)) for name, process in processes.items()}
+
+
+@pytest.fixture
+def finished(runs):
+    """Folder, exit code, output and complaints of the run whose node is always right."""
+    return runs['right']
 
 
 def test_right_node_passes_with_a_table(finished):
     out, code, printed, complained = finished
     assert code == 0, printed + complained
-    for row in ('frames in', 'registered', 'skipped', 'rejected', 'success', 'latency', 'recover'):
+    for row in ('frames in', 'registered', 'skipped', 'rejected', 'success', 'latency', 'jump'):
         assert row in printed
     report = report_of(out)
     assert report['passed'] and report['failures'] == []
     assert (report['frames'], report['blind'], report['wrong']) == (20, 2, 0)
+    assert (report['jumps'], report['found_again']) == (2, 2)
     assert max(report['rotation_deg']) < 1e-3 and max(report['translation_m']) < 1e-6
     assert 0.0 < report['time_to_recover'] < 3.0
 
@@ -171,26 +182,30 @@ def test_parameters_of_the_run_are_the_ones_asked_for(tmp_path):
     assert shipped['/**']['ros__parameters']['registration']['use_predictor'] is True
 
 
-def test_demo_fails_with_random_weights_and_without_the_predictor(tmp_path):
-    """The pass of the demo is the predictor's work: nothing else finds the part."""
+def test_demo_fails_without_the_predictor(runs):
+    out, code, printed, complained = runs['bypassed']
+    assert code == 1, printed + complained
+    report = report_of(out)
+    # It worked, and found nothing: neither a crash nor a machine that was too slow.
+    assert report['rejected'] > 4
+    assert report['success'] < 0.5
+    assert 'FAILED' in printed
+
+
+def test_demo_fails_with_random_weights(tmp_path):
+    """The pass of the demo is the training's work: a network that learnt nothing fails."""
     torch = pytest.importorskip('torch', reason='torch is not installed')
     from dlc_ros.registration.descriptor import DescriptorNet
     from dlc_ros.registration.weights import save_weights
 
     torch.manual_seed(0)
     save_weights(tmp_path / 'random.safetensors', DescriptorNet(), {'name': 'random'})
-    runs = {
-        'random': start(tmp_path / 'random', '--weights', tmp_path / 'random.safetensors'),
-        'bypassed': start(tmp_path / 'bypassed', '--bypass-predictor'),
-    }
-    for name, process in runs.items():
-        code, printed, complained = finish(process)
-        assert code == 1, f'{name}: {printed}{complained}'
-        report = report_of(tmp_path / name)
-        # It worked, and found nothing: neither a crash nor a machine that was too slow.
-        assert report['rejected'] > 0
-        assert report['success'] < 0.5
-        assert 'FAILED' in printed
+    weights = ('--weights', tmp_path / 'random.safetensors', '--duration', 24, '--rate', 4)
+    code, printed, complained = finish(start(tmp_path / 'out', *weights))
+    assert code == 1, printed + complained
+    report = report_of(tmp_path / 'out')
+    assert report['rejected'] > 10
+    assert report['success'] < 0.95
 
 
 def test_reference_is_a_cloud_of_its_own(finished):

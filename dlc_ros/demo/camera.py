@@ -133,11 +133,15 @@ def publish(participant, scenario, patience=30.0):
         # the checker measures is the wire's and the node's.
         message = participant.message(points.type_name, cloud_values(stamp_ns, camera.capture(t)))
         pose = StampedTransform(CAMERA_FRAME, TRUTH_FRAME, stamp_ns, scenario.truth(t))
-        label = json.dumps({'stamp_ns': stamp_ns, 'view': scenario.view(t).value})
+        label = {
+            'stamp_ns': stamp_ns,
+            'view': scenario.view(t).value,
+            'jumps': scenario.jumps(t),
+        }
         time.sleep(max(0.0, 1e-9 * (stamp_ns - time.time_ns())))
         points.write(message)
         truth.publish(convert.tf_values([pose]))
-        view.publish({'data': label})
+        view.publish({'data': json.dumps(label)})
     truth.wait_until_received()
     view.wait_until_received()
 

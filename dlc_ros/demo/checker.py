@@ -89,7 +89,7 @@ class Checker:
         return {
             'node': self.states[-1][1] if self.states else None,
             'frames': len(self._views),
-            'view': next(reversed(self._views.values())).value if self._views else None,
+            'view': next(reversed(self._views.values()))[0].value if self._views else None,
             'registered': len(self.log.estimates),
             'processed': self.log.processed,
         }
@@ -99,9 +99,9 @@ class Checker:
         self._participant.close()
         self._queue.put(None)
         self._thread.join()
-        for stamp, view in self._views.items():
+        for stamp, (view, jumps) in self._views.items():
             if stamp in self._truths:
-                self.log.frames[stamp] = Frame(stamp, view, self._truths[stamp])
+                self.log.frames[stamp] = Frame(stamp, view, jumps, self._truths[stamp])
 
     def _putter(self, topic):
         def put(cdr):
@@ -139,7 +139,7 @@ class Checker:
 
     def _on_view(self, message, _received_ns):
         values = json.loads(message.data)
-        self._views[values['stamp_ns']] = View(values['view'])
+        self._views[values['stamp_ns']] = (View(values['view']), values['jumps'])
 
     def _on_diagnostics(self, message, received_ns):
         for status in message.status:
@@ -253,13 +253,15 @@ def find_moment(recording, log, limits, diameter, settings):
     :param settings: the node's ``segmentation`` parameters.
     :returns: :class:`~dlc_ros.demo.picture.Moment`, or None.
     """
-    seen = sights([log.frames[stamp] for stamp in sorted(log.frames)])
+    frames = [log.frames[stamp] for stamp in sorted(log.frames)]
+    blinded = [sight.frames for sight in sights(frames) if sight.after_blind]
     right = [e for e in log.estimates if is_right(e, log.frames.get(e.stamp_ns), limits)]
-    if len(seen) < 2:
+    if not blinded:
         return None
-    again = seen[-1][0].stamp_ns
+    again = blinded[0][0].stamp_ns
+    stamps = {frame.stamp_ns for frame in blinded[0]}
     before = [e.matrix for e in right if e.stamp_ns < again]
-    after = {e.stamp_ns: e.matrix for e in right if e.stamp_ns >= again}
+    after = {e.stamp_ns: e.matrix for e in right if e.stamp_ns in stamps}
     if not before:
         return None
     with Bag(recording) as bag:

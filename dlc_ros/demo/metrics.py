@@ -28,11 +28,32 @@ class Limits:
 
 @dataclass(frozen=True)
 class Frame:
-    """One cloud that the camera published: stamp [ns], what it showed, (4, 4) T_camera_part."""
+    """
+    One cloud that the camera published.
+
+    :param stamp_ns: its stamp.
+    :param view: what it showed.
+    :param jumps: how often the camera had jumped before.
+    :param truth: (4, 4) T_camera_part at the stamp.
+    """
 
     stamp_ns: int
     view: View
+    jumps: int
     truth: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sight:
+    """
+    A time in which the camera saw the part without a break.
+
+    :param frames: list of :class:`Frame`, in order.
+    :param after_blind: whether the camera was blind before.
+    """
+
+    frames: list
+    after_blind: bool
 
 
 @dataclass(frozen=True)
@@ -49,24 +70,29 @@ class Report:
     """
     The table of the demo.
 
-    *Visible frames* are the clouds published while the camera saw the part, without those stamped
-    while it was being found: at the start and after the interruption, from the first cloud until
-    the arrival of the first right transform, but no longer than the allowed recovery time. Each
-    of them needs a right transform. There is no allowance: a cloud that the node skipped, because
-    it was busy or never got it, is a failure like a rejected one.
+    *Visible frames* are all clouds published while the camera saw the part, from the first to the
+    last. Each of them needs a right transform, and there is no allowance: a cloud that the node
+    skipped because it was busy, never got, or looked at while it searched for the part, is a
+    failure like a rejected one.
 
     :param frames: clouds published.
     :param blind: those of them published while the camera was blind.
     :param registered: transforms that arrived.
     :param skipped: clouds that the node replaced by a newer one, or never received.
     :param rejected: clouds that the node looked at without publishing a transform.
-    :param visible: visible frames, see above.
+    :param visible: visible frames.
     :param success: share of them with a right transform.
     :param wrong: transforms outside the limits, or of a stamp that no cloud has.
     :param while_blind: transforms of clouds that did not show the part.
     :param rotation_deg, translation_m, latency_ms: median and 95th percentile over all transforms
         of clouds that showed the part.
-    :param time_to_find, time_to_recover: at the start, after the interruption [s]; inf if never.
+    :param time_to_find: from the first cloud to the arrival of the first right transform [s]; inf
+        if there was none.
+    :param time_to_recover: the same from the first cloud after the camera was blind; inf if there
+        was none, or if it was never blind.
+    :param jumps: how often the camera jumped with open eyes.
+    :param found_again: after how many of these a right transform came before the next.
+    :param time_after_jump: median time of these to it [s].
     :param failures: one sentence for each limit that was missed; empty when the run passed.
     """
 
@@ -84,6 +110,9 @@ class Report:
     latency_ms: tuple
     time_to_find: float
     time_to_recover: float
+    jumps: int
+    found_again: int
+    time_after_jump: float
     failures: tuple = ()
 
     @property
@@ -125,20 +154,35 @@ def is_right(estimate, frame, limits):
 
 def sights(frames):
     """
-    Runs of consecutive frames that show the part.
+    Split what the camera saw at every blindness and every jump.
 
     :param frames: list of :class:`Frame`, in order.
-    :returns: list of lists of :class:`Frame`.
+    :returns: list of :class:`Sight`.
     """
-    runs = []
+    found = []
     before = None
     for frame in frames:
         if frame.view is View.PART:
-            if before is not View.PART:
-                runs.append([])
-            runs[-1].append(frame)
-        before = frame.view
-    return runs
+            blind = before is not None and before.view is not View.PART
+            if before is None or blind or frame.jumps != before.jumps:
+                found.append(Sight([], blind))
+            found[-1].frames.append(frame)
+        before = frame
+    return found
+
+
+def time_to_right(sight, right):
+    """
+    How long it took to find the part.
+
+    :param sight: :class:`Sight`.
+    :param right: list of right :class:`Estimate`.
+    :returns: seconds from its first cloud to the arrival of the first right transform of one of
+        its clouds; inf without one.
+    """
+    first, last = sight.frames[0].stamp_ns, sight.frames[-1].stamp_ns
+    arrivals = [e.received_ns for e in right if first <= e.stamp_ns <= last]
+    return 1e-9 * (min(arrivals) - first) if arrivals else float('inf')
 
 
 def evaluate(log, limits=None):
@@ -162,17 +206,13 @@ def evaluate(log, limits=None):
             blind.append(estimate)
 
     good_stamps = {e.stamp_ns for e in right} - {e.stamp_ns for e in wrong}
-    visible = successes = 0
-    times = []
-    for sight in sights(frames):
-        first, last = sight[0].stamp_ns, sight[-1].stamp_ns
-        arrivals = [e.received_ns for e in right if first <= e.stamp_ns <= last]
-        found = 1e-9 * (min(arrivals) - first) if arrivals else float('inf')
-        times.append(found)
-        excused_until = first + 1e9 * min(found, limits.recovery)
-        counted = [frame for frame in sight if frame.stamp_ns > excused_until]
-        visible += len(counted)
-        successes += sum(frame.stamp_ns in good_stamps for frame in counted)
+    visible = [frame for frame in frames if frame.view is View.PART]
+    successes = sum(frame.stamp_ns in good_stamps for frame in visible)
+    seen = sights(frames)
+    start = [time_to_right(sight, right) for sight in seen[:1]]
+    recoveries = [time_to_right(sight, right) for sight in seen[1:] if sight.after_blind]
+    jumps = np.array([time_to_right(s, right) for s in seen[1:] if not s.after_blind])
+    found_again = jumps[np.isfinite(jumps)]
 
     rotation, translation, latency = (
         median_and_p95(column) for column in np.reshape(measured, (-1, 3)).T
@@ -183,15 +223,18 @@ def evaluate(log, limits=None):
         registered=len(log.estimates),
         skipped=max(0, len(frames) - log.processed),
         rejected=max(0, log.processed - len(log.estimates)),
-        visible=visible,
-        success=successes / visible if visible else 0.0,
+        visible=len(visible),
+        success=successes / len(visible) if visible else 0.0,
         wrong=len(wrong),
         while_blind=len(blind),
         rotation_deg=rotation,
         translation_m=translation,
         latency_ms=latency,
-        time_to_find=times[0] if times else float('inf'),
-        time_to_recover=times[-1] if len(times) > 1 else float('inf'),
+        time_to_find=max(start, default=float('inf')),
+        time_to_recover=max(recoveries, default=float('inf')),
+        jumps=len(jumps),
+        found_again=len(found_again),
+        time_after_jump=median_and_p95(found_again)[0],
     )
     return replace(report, failures=missed(report, limits))
 
@@ -242,6 +285,10 @@ def table(report):
         ('latency stamp -> transform', '{:.0f} / {:.0f} ms'.format(*report.latency_ms)),
         ('time to find', f'{report.time_to_find:.2f} s'),
         ('time to recover', f'{report.time_to_recover:.2f} s'),
+        (
+            'found after a jump',
+            f'{report.found_again} of {report.jumps}, median {report.time_after_jump:.2f} s',
+        ),
         ('wrong transforms', f'{report.wrong} ({report.while_blind} while blind)'),
     ]
     width = max(len(name) for name, _ in rows)

@@ -20,6 +20,7 @@ STATE_COLOURS = {
     'TRACKING': '#009E73',
     'LOST': '#CC3311',
 }
+JUMP = '#AA3377'
 LIGHT = np.array([0.35, -0.45, 0.82])
 
 
@@ -190,6 +191,7 @@ def draw_errors(above, below, log):
             rotation, translation = errors(estimate, frame)
             rows.append((1e-9 * (estimate.stamp_ns - start), rotation, 1e3 * translation))
     rows = np.reshape(rows, (-1, 3))
+    jumps = jump_times(log)
     for axes, column, limit, colour, label in (
         (above, 1, limits.rotation, ROTATION, 'rotation\nerror [deg]'),
         (below, 2, 1e3 * limits.translation, TRANSLATION, 'translation\nerror [mm]'),
@@ -215,7 +217,8 @@ def draw_errors(above, below, log):
         axes.set_axisbelow(True)
         for begin, stop in blind_intervals(log):
             axes.axvspan(begin, stop, color='#DDDDDD', lw=0)
-            axes.axvline(stop, color='#AA3377', lw=1.6)
+        for jump in jumps:
+            axes.axvline(jump, color=JUMP, lw=1.2)
     for begin, stop in blind_intervals(log):
         above.text(
             0.5 * (begin + stop),
@@ -227,13 +230,14 @@ def draw_errors(above, below, log):
             color='#555555',
             transform=above.get_xaxis_transform(),
         )
+    for jump in jumps[:1]:
         above.text(
-            stop,
+            jump,
             1.02,
-            ' teleported',
+            ' the camera jumps to another side (every such line)',
             va='bottom',
             fontsize=9,
-            color='#AA3377',
+            color=JUMP,
             transform=above.get_xaxis_transform(),
         )
     above.tick_params(labelbottom=False)
@@ -255,3 +259,13 @@ def blind_intervals(log):
     if begin is not None:
         intervals.append((begin, 1e-9 * (stamps[-1] - stamps[0])))
     return intervals
+
+
+def jump_times(log):
+    """When [s] the camera jumped."""
+    stamps = sorted(log.frames)
+    return [
+        1e-9 * (stamp - stamps[0])
+        for before, stamp in zip(stamps, stamps[1:], strict=False)
+        if log.frames[stamp].jumps != log.frames[before].jumps
+    ]

@@ -1,4 +1,4 @@
-"""What happens in the demo and when: the camera's path, when it is blind, where it reappears."""
+"""What happens in the demo and when: the camera's path, when it is blind, where it jumps to."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -28,24 +28,29 @@ class View(Enum):
 @dataclass(frozen=True)
 class Scenario:
     """
-    One run.
+    One run in three acts.
 
-    The camera circles the part, is blinded (a covered lens, then images without a return, then
-    messages without a point), and when it sees again it stands on another side of the part.
+    The camera circles the part. It is blinded (a covered lens, then images without a return, then
+    messages without a point), and when it sees again it stands on another side of the part. After
+    a while it begins to jump from side to side, and stays nowhere for long.
 
     :param duration: of the whole run [s], at least 10.
     :param rate: clouds a second [Hz].
     :param blind_after: when the camera is blinded, as a share of the duration.
     :param blind_for: how long it is blind, as a share of the duration.
-    :param teleport: angle [deg] around the part by which it jumps when it sees again.
+    :param jumping_after: when it begins to jump, as a share of the duration.
+    :param stay: time between two jumps [s].
+    :param teleport: angle [deg] around the part of every jump.
     :param seed: of the noise, and of where the path starts.
     :raises DlcError: if the run is too short to show anything.
     """
 
     duration: float = 60.0
     rate: float = 5.0
-    blind_after: float = 0.45
+    blind_after: float = 0.35
     blind_for: float = 0.1
+    jumping_after: float = 0.65
+    stay: float = 1.6
     teleport: float = 150.0
     seed: int = 0
 
@@ -79,6 +84,14 @@ class Scenario:
         third = int(3.0 * (t - self.blind_from) / (self.sees_again - self.blind_from))
         return (View.COVER, View.NAN, View.EMPTY)[min(third, 2)]
 
+    def jumps(self, t):
+        """How often the camera has jumped within the first ``t`` seconds."""
+        jumping_from = self.jumping_after * self.duration
+        if t >= jumping_from:
+            # A cloud that is taken at the very moment of a jump is taken after it.
+            return 2 + int((t - jumping_from) / self.stay + 1e-9)
+        return 1 if t >= self.sees_again else 0
+
     def camera_pose(self, t):
         """
         Where the camera is: a circle around the part that breathes and sways like a hand.
@@ -88,9 +101,8 @@ class Scenario:
         """
         # It circles only while it sees: the jump is what separates the last view from the next.
         circling = t - np.clip(t - self.blind_from, 0.0, self.sees_again - self.blind_from)
-        turn = np.radians(12.0 * circling + 360.0 * np.random.default_rng(self.seed).random())
-        if t >= self.sees_again:
-            turn += np.radians(self.teleport)
+        start = 360.0 * np.random.default_rng(self.seed).random()
+        turn = np.radians(start + 12.0 * circling + self.teleport * self.jumps(t))
         elevation = np.radians(44.0 + 8.0 * np.sin(2.0 * np.pi * t / 17.0))
         distance = 0.52 + 0.06 * np.sin(2.0 * np.pi * t / 11.0)
         middle = T_WORLD_PART[:3, 3] + [0.0, 0.0, 0.03]
