@@ -118,12 +118,15 @@ class Registrar:
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
         candidates = [self._refiner.compete(source, *start) for start in starts]
-        chosen = self._choose(candidates, prior, landscape)
+        # Descriptors tell look-alikes apart where nothing else does. A prior rules those out
+        # better, and near it a scene in which things moved must not count as another one.
+        witness = landscape if prior is None else None
+        chosen = self._choose(candidates, prior, witness)
         best = self._refiner.finish(source, chosen)
         clock.lap('refine')
         support = LEAST_SUPPORT if prior is None else self.options.min_support
         free = free_directions(self._refiner.target, source.full, best.agreement, support)
-        evidence = self._evidence(source, best, free, chosen, candidates, prior, landscape)
+        evidence = self._evidence(source, best, free, chosen, candidates, prior, witness)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
         if verdict.status is not Status.ACCEPTED:
@@ -175,11 +178,11 @@ class Registrar:
                 starts.append((guess, wide))
         return starts
 
-    def _choose(self, candidates, prior, landscape):
+    def _choose(self, candidates, prior, witness):
         """The likeliest candidate among those that the prior allows."""
         if prior is not None:
             candidates = [c for c in candidates if prior.plausible(c.transform)] or candidates
-        support = _support(landscape, [c.transform for c in candidates])
+        support = _support(witness, [c.transform for c in candidates])
         # Where the confidence saturates, the agreement decides.
         likeliest = max(
             range(len(candidates)),
@@ -214,13 +217,13 @@ class Registrar:
             )
         return tuple(rivals)
 
-    def _evidence(self, source, best, free, chosen, candidates, prior, landscape):
+    def _evidence(self, source, best, free, chosen, candidates, prior, witness):
         """What the gate wants to know about the refined pose."""
         seen = chosen.agreement
         if best is not chosen:
             seen = self._refiner.compare(source, best.transform)
         return Evidence(
-            fit=Fit.of(seen, _support(landscape, [best.transform])[0]),
+            fit=Fit.of(seen, _support(witness, [best.transform])[0]),
             inlier_fraction=best.inlier_fraction,
             score=chosen.score,
             free_directions=free,
@@ -260,11 +263,11 @@ def register(source, target, init=None):
     return Registrar(target).register(source, init)
 
 
-def _support(landscape, transforms):
-    """Support of each pose by the descriptors, 0..1; None for all without a predictor."""
-    if landscape is None:
+def _support(witness, transforms):
+    """Support of each pose by the descriptors of a landscape, 0..1; None for all without one."""
+    if witness is None:
         return [None] * len(transforms)
-    return landscape.support(transforms).tolist()
+    return witness.support(transforms).tolist()
 
 
 def _device(name):
