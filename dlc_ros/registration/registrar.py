@@ -28,6 +28,8 @@ from dlc_ros.registration.se3 import (
 # First correspondence distance of a start that nobody predicted, at most, in radii of the
 # smaller cloud: about 15 degrees of turn.
 _COARSE_RADII = 0.25
+# How many times as many hypotheses are looked at when the first ones do not convince.
+_SECOND_LOOK = 4
 # Points of the reduced clouds that share one independent error: a target plane is fitted to ten
 # neighbours and serves all source points near it. Calibrated by Monte Carlo on rooms and solids.
 _CORRELATION = 4.0
@@ -122,6 +124,10 @@ class Registrar:
         # better, and near it a scene in which things moved must not count as another one.
         witness = landscape if prior is None else None
         chosen = self._choose(candidates, prior, witness)
+        if prior is None and landscape is not None and self._doubts(chosen, witness):
+            more = landscape.propose(None, _SECOND_LOOK * self.options.hypotheses)
+            candidates += [self._refiner.compete(source, h.transform) for h in more]
+            chosen = self._choose(candidates, prior, witness)
         best = self._refiner.finish(source, chosen)
         clock.lap('refine')
         support = LEAST_SUPPORT if prior is None else self.options.min_support
@@ -192,6 +198,11 @@ class Registrar:
             ),
         )
         return candidates[likeliest]
+
+    def _doubts(self, candidate, witness):
+        """Whether a candidate would be rejected."""
+        fit = Fit.of(candidate.agreement, _support(witness, [candidate.transform])[0])
+        return confidence(fit) < self.options.min_confidence
 
     def _rivals(self, chosen, candidates, free, prior):
         """The other candidates, compared with the chosen one."""
