@@ -33,8 +33,8 @@ class FpfhOptions:
     normal_radius: float = 0.25
     orientation: str = 'away'
     feature_radius: float = 0.5
-    normal_neighbours: int = 100
-    feature_neighbours: int = 400
+    normal_neighbours: int = 30
+    feature_neighbours: int = 200
     mutual: bool = True
 
 

@@ -37,19 +37,21 @@ def _variants(base, **values):
     ]
 
 
+# Limits on the neighbours that the radii alone decide.
+_WIDE = FpfhOptions(normal_neighbours=100, feature_neighbours=400)
 _FEATURES = [
     *_variants(
-        FpfhOptions(orientation='tangent-plane'),
+        replace(_WIDE, orientation='tangent-plane'),
         normal_radius=(0.15, 0.2, 0.25),
         feature_radius=(0.25, 0.35, 0.5),
     ),
     *_variants(
-        FpfhOptions(normal_radius=0.2),
+        replace(_WIDE, normal_radius=0.2),
         orientation=('away', 'none'),
         feature_radius=(0.35, 0.5),
     ),
     *_variants(
-        FpfhOptions(orientation='away'),
+        _WIDE,
         normal_radius=(0.25, 0.3),
         feature_radius=(0.5, 0.7),
     ),
@@ -58,16 +60,20 @@ SWEEPS = {
     'fgr': (
         baselines.fgr,
         [
-            *_variants(FgrOptions(), distance=(0.03, 0.05, 0.1)),
             *(
                 FgrOptions(fpfh=fpfh)
                 for fpfh in (
-                    FpfhOptions(mutual=False),
-                    FpfhOptions(normal_radius=0.3, feature_radius=0.7),
+                    *_variants(
+                        FpfhOptions(),
+                        normal_neighbours=(20, 30, 50),
+                        feature_neighbours=(100, 150, 200, 300),
+                    ),
+                    FpfhOptions(normal_neighbours=100, feature_neighbours=400),
                     FpfhOptions(orientation='tangent-plane'),
-                    FpfhOptions(normal_neighbours=30, feature_neighbours=200),
+                    FpfhOptions(mutual=False),
                 )
             ),
+            *_variants(FgrOptions(), distance=(0.03, 0.1)),
         ],
     ),
     'ransac': (
