@@ -53,9 +53,7 @@ class PosePrior:
         if not is_rigid(init):
             raise ParameterError(
                 'init: expected a rigid (4, 4) transform T_target_source (rotation without scale'
-                f' or mirror, last row 0 0 0 1), got {np.array2string(np.asarray(init))}'.replace(
-                    '\n', ' '
-                )
+                f' or mirror, last row 0 0 0 1), got {" ".join(str(init).split())}'
             )
         ahead = compose(inverse(target_frame.transform), nearest_rigid(init))
         local = compose(ahead, source_frame.transform)
