@@ -270,7 +270,7 @@ def find_moment(recording, log, limits, diameter, settings):
                 points = cloud[np.isfinite(cloud).all(axis=1)].astype(np.float64)
                 kept = set(map(bytes, segment(points, diameter, settings)))
                 on_object = np.array([bytes(point) in kept for point in points])
-                title = f'{1e-9 * (stamp_ns - again):.1f} s after the jump'
+                title = f'{1e-9 * (stamp_ns - again):.1f} s after it sees again'
                 return Moment(points, on_object, before[-1], after[stamp_ns], title)
     return None
 

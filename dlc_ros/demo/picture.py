@@ -75,7 +75,7 @@ def draw(path, log, report, states, reference, moment):
         verdict = 'passed' if report.passed else 'FAILED'
         figure.suptitle(
             f'{report.success:.1%} of {report.visible} visible frames are right  |  median '
-            f'{report.rotation_deg[0]:.2f} deg, {1e3 * report.translation_m[0]:.1f} mm, '
+            f'{report.rotation_deg[0]:.2f} deg, {1e3 * report.translation_m[0]:.2f} mm, '
             f'{report.latency_ms[0]:.0f} ms  |  found again in {report.time_to_recover:.2f} s  |  '
             f'{verdict}',
             fontsize=13,
@@ -199,10 +199,10 @@ def draw_errors(above, below, log):
         axes.scatter(rows[:, 0], np.maximum(rows[:, column], 1e-3), s=9, color=colour, lw=0)
         axes.axhline(limit, color='#888888', lw=0.9, ls=(0, (4, 3)))
         axes.annotate(
-            f'limit {limit:g}',
-            (1.0, limit),
+            f' limit {limit:g}',
+            (0.0, limit),
             xycoords=('axes fraction', 'data'),
-            ha='right',
+            ha='left',
             va='bottom',
             fontsize=8,
             color='#666666',
@@ -218,7 +218,7 @@ def draw_errors(above, below, log):
         for begin, stop in blind_intervals(log):
             axes.axvspan(begin, stop, color='#DDDDDD', lw=0)
         for jump in jumps:
-            axes.axvline(jump, color=JUMP, lw=1.2)
+            axes.axvline(jump, color=JUMP, lw=0.9, alpha=0.8)
     for begin, stop in blind_intervals(log):
         above.text(
             0.5 * (begin + stop),

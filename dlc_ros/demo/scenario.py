@@ -86,10 +86,12 @@ class Scenario:
 
     def jumps(self, t):
         """How often the camera has jumped within the first ``t`` seconds."""
-        jumping_from = self.jumping_after * self.duration
-        if t >= jumping_from:
-            # A cloud that is taken at the very moment of a jump is taken after it.
-            return 2 + int((t - jumping_from) / self.stay + 1e-9)
+        since = t - self.jumping_after * self.duration
+        if since >= 0.0:
+            # A cloud that is taken at the very moment of a jump is taken after it; from the last
+            # place, too, it sees the part for as long as from the others.
+            stays = int((1.0 - self.jumping_after) * self.duration / self.stay + 1e-9)
+            return 2 + min(int(since / self.stay + 1e-9), stays - 1)
         return 1 if t >= self.sees_again else 0
 
     def camera_pose(self, t):
