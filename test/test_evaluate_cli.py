@@ -82,12 +82,41 @@ def test_rpmnet_crop_on_shapes_of_a_file(capsys, tmp_path):
     assert 'chamfer' in out
 
 
+def test_tune_prints_a_line_for_every_variant(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, 'tune', 'gicp', '--protocol', 'rpmnet-crop', '--pairs-per-bin', 4,
+        '--out', tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].endswith('clear pairs of 4')
+    assert len(set(lines[1:])) == 8
+    assert all(line.startswith('success') and 'GicpOptions(' in line for line in lines[1:])
+
+
+def test_landscape_measures_basin_and_rays(capsys, tmp_path, weights):
+    code = main(['landscape', '--pairs', '1', '--weights', str(weights), '--out', str(tmp_path)])
+    out = capsys.readouterr().out
+    assert code == 0
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert {cell['angle_deg'] for cell in result['basin']['cells']} >= {15, 90, 180}
+    for share in (
+        *(cell['share'] for cell in result['basin']['cells']),
+        *(row[key] for row in result['rays'] for key in ('rising', 'satisfied')),
+    ):
+        assert 0 <= share <= 1
+    assert out.count('% of rays rise') == len(result['rays']) == 4
+
+
 MISTAKES = [
     (['so3-crop', '--methods', 'icq'], "unknown method 'icq'"),
     (['so3-crop', '--shapes', 'nowhere.npz'], 'nowhere.npz: no such file'),
     (['so3-crop', '--weights', 'nowhere.safetensors'], 'cannot read weights nowhere'),
     (['rpmnet-crop', '--pairs-per-bin', '0'], "invalid number >= 1 value: '0'"),
     (['so3-crop', '--seed', '-1'], "invalid number >= 0 value: '-1'"),
+    (['tune', 'icq'], "invalid choice: 'icq'"),
+    (['landscape', '--weights', 'nowhere'], 'cannot read weights nowhere'),
+    (['speed', '--weights', 'nowhere'], 'cannot read weights nowhere'),
     (['so4-crop'], "invalid choice: 'so4-crop'"),
     ([], 'required'),
 ]

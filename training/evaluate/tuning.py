@@ -102,7 +102,7 @@ SWEEPS = {
         _variants(
             StartsOptions(),
             distances=((0.5, 0.2), (0.3, 0.1), (0.2, 0.08)),
-            inlier_distance=(0.05, 0.1),
+            inlier_distance=(0.03, 0.05, 0.1),
         ),
     ),
 }
