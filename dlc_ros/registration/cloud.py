@@ -43,14 +43,14 @@ def validate_cloud(points, min_points=30, name='cloud'):
         hint = '; pass points[:, :3]' if array.ndim == 2 and array.shape[1] > 3 else ''
         raise CloudError(f'{name}: expected shape (N, 3), got {array.shape}{hint}')
     array = np.array(array, dtype=np.float64, order='C')
-    finite = np.isfinite(array).all(axis=1)
-    count = int(finite.sum())
-    if count < len(array):
-        array = array[finite]
-    if count < min_points:
-        dropped = f' ({len(finite) - count} of {len(finite)} are NaN or Inf)'
+    given = len(array)
+    finite = np.isfinite(array)
+    if not finite.all():
+        array = array[finite.all(axis=1)]
+    if len(array) < min_points:
+        dropped = f' ({given - len(array)} of {given} are NaN or Inf)'
         raise CloudError(
-            f'{name}: {count} finite points{dropped if count < len(finite) else ""}, at least'
+            f'{name}: {len(array)} finite points{dropped if len(array) < given else ""}, at least'
             f' {min_points} are needed'
         )
     _refuse_line(array, name)

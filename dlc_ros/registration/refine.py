@@ -15,7 +15,7 @@ from dlc_ros.registration.surface import Surface
 # Points of the two clouds that are refined. The reference is searched (its size costs a
 # logarithm), the source is iterated over.
 _MAX_REFERENCE = 50_000
-_MAX_SOURCE = 6_000
+_MAX_SOURCE = 4_500
 # The same where candidates compete, and how long each may go on: a good start needs about five
 # steps a level, and what needs many more hardly ever wins.
 _COARSE_REFERENCE = 10_000

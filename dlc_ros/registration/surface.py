@@ -12,6 +12,8 @@ from dlc_ros.registration.cloud import cloud_radius, voxel_downsample
 _NEIGHBOURS = 10
 # Points at which pitch and roughness are measured; a median of this many is steady.
 _SAMPLES = 700
+# Points that a voxel of a thinned cloud averages.
+_PER_VOXEL = 6
 
 
 class Surface:
@@ -112,6 +114,10 @@ def thin(points, max_points):
     :param max_points: wanted size; the result has at most about 1.1 times as many.
     :returns: (M, 3) float64.
     """
+    # A few points a voxel make a mean; by chance, not by stride: scans come in rows.
+    if len(points) > 2 * _PER_VOXEL * max_points:
+        share = _PER_VOXEL * max_points / len(points)
+        points = points[np.random.default_rng(0).random(len(points)) < share]
     # Voxels of a surface go with the inverse square of the edge, those of a volume with the
     # cube, so the first guess is corrected a few times.
     size = 4.0 * cloud_radius(points) / np.sqrt(max_points)
