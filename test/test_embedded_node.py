@@ -311,10 +311,10 @@ def test_clouds_that_come_too_fast_are_skipped_and_counted(tracking_node):
         values = robot.status('input')[2]
         looked_at = int(values['clouds in']) - before
         skipped = int(values['skipped (a newer one came)']) - skipped_before
-        # Best effort: on a busy machine one of ten may be lost on the way.
-        return 9 <= looked_at + skipped <= 10 and skipped > 0
+        # On a busy machine the counts from before may be a message old, and one of ten lost.
+        return 9 <= looked_at + skipped <= 11 and skipped > 0
 
-    assert wait_for(all_counted), robot.status('input')
+    assert wait_for(all_counted), (before, skipped_before, robot.status('input'))
 
 
 def test_commands_are_obeyed_or_refused_with_a_reason(reference, tmp_path):
