@@ -204,8 +204,10 @@ def test_demo_fails_with_random_weights(tmp_path):
     code, printed, complained = finish(start(tmp_path / 'out', *weights))
     assert code == 1, printed + complained
     report = report_of(tmp_path / 'out')
-    assert report['rejected'] > 10
+    # The node worked: the part was found now and then, but not often enough.
+    assert report['registered'] > 0
     assert report['success'] < 0.95
+    assert 'visible frames' in printed
 
 
 def test_reference_is_a_cloud_of_its_own(finished):
