@@ -33,9 +33,9 @@ class FpfhOptions:
     normal_radius: float = 0.25
     orientation: str = 'away'
     feature_radius: float = 0.5
-    normal_neighbours: int = 30
+    normal_neighbours: int = 20
     feature_neighbours: int = 200
-    mutual: bool = True
+    mutual: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class FgrOptions:
 class RansacOptions:
     """RANSAC on FPFH matches."""
 
-    distance: float = 0.08
-    iterations: int = 20000
+    distance: float = 0.05
+    iterations: int = 100_000
     edge_similarity: float = 0.9
     fpfh: FpfhOptions = FpfhOptions()
 
@@ -61,8 +61,8 @@ class RansacOptions:
 class KissOptions:
     """KISS-Matcher."""
 
-    voxel_size: float = 0.08
-    normal_gain: float = 3.0
+    voxel_size: float = 0.05
+    normal_gain: float = 4.0
     feature_gain: float = 5.0
 
 
@@ -70,7 +70,7 @@ class KissOptions:
 class StartsOptions:
     """Many rotations, a short GICP from each; the best inlier score wins."""
 
-    points: int = 400
+    points: int = 1500
     distances: tuple = (0.3, 0.1)
     iterations: int = 10
     inlier_distance: float = 0.05

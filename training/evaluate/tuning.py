@@ -38,7 +38,8 @@ def _variants(base, **values):
 
 
 # Limits on the neighbours that the radii alone decide.
-_WIDE = FpfhOptions(normal_neighbours=100, feature_neighbours=400)
+_WIDE = FpfhOptions(normal_neighbours=100, feature_neighbours=400, mutual=True)
+_MUTUAL = FpfhOptions(mutual=True)
 _FEATURES = [
     *_variants(
         replace(_WIDE, orientation='tangent-plane'),
@@ -65,20 +66,25 @@ SWEEPS = {
                 for fpfh in (
                     *_variants(
                         FpfhOptions(),
-                        normal_neighbours=(20, 30, 50),
+                        normal_neighbours=(15, 20, 30, 50),
                         feature_neighbours=(100, 150, 200, 300),
+                        mutual=(True, False),
                     ),
-                    FpfhOptions(normal_neighbours=100, feature_neighbours=400),
-                    FpfhOptions(orientation='tangent-plane'),
-                    FpfhOptions(mutual=False),
+                    replace(_WIDE, mutual=False),
+                    *_variants(FpfhOptions(orientation='tangent-plane'), mutual=(True, False)),
                 )
             ),
             *_variants(FgrOptions(), distance=(0.03, 0.1)),
+            *_variants(FgrOptions(), tuples=(3000, 10_000)),
         ],
     ),
     'ransac': (
         baselines.ransac,
-        _variants(RansacOptions(), distance=(0.05, 0.08, 0.12), edge_similarity=(0.8, 0.9)),
+        [
+            *_variants(RansacOptions(), distance=(0.05, 0.08, 0.12), edge_similarity=(0.8, 0.9)),
+            RansacOptions(iterations=20_000),
+            *(RansacOptions(iterations=n, fpfh=_MUTUAL) for n in (20_000, 100_000)),
+        ],
     ),
     'gicp': (
         baselines.gicp,
@@ -103,6 +109,7 @@ SWEEPS = {
             StartsOptions(),
             distances=((0.5, 0.2), (0.3, 0.1), (0.2, 0.08)),
             inlier_distance=(0.03, 0.05, 0.1),
+            points=(400, 1500),
         ),
     ),
 }
