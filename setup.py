@@ -31,7 +31,10 @@ EXTRAS = {
     'dds': DDS,
     'open3d': OPEN3D,
     'demo': DDS + OPEN3D + PICTURES,
-    'training': OPEN3D + PICTURES + ['tensorboard>=2.12', 'tqdm>=4.60'],
+    'training': DDS
+    + OPEN3D
+    + PICTURES
+    + ['tensorboard>=2.12', 'tqdm>=4.60', 'optuna>=3.5', 'kiss-icp>=1.0'],
     # kiss-matcher has wheels for x86-64 and CPython up to 3.12; the evaluation names its absence.
     'eval': OPEN3D
     + PICTURES
