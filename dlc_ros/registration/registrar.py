@@ -79,16 +79,19 @@ class Registrar:
         What the answers come from, for diagnostics: a dict of strings.
 
         ``device`` of the predictor, ``fallback``: why it is not the one asked for, else empty,
-        ``weights`` and ``weights_sha256``: the file, empty without a predictor.
+        ``weights``, ``weights_sha256`` and ``trained_on``: the file and what its model card says
+        about its training, empty without a predictor.
         """
         if self._predictor is None:
-            return {'device': 'cpu', 'fallback': '', 'weights': '', 'weights_sha256': ''}
+            names = ('fallback', 'weights', 'weights_sha256', 'trained_on')
+            return {'device': 'cpu', **dict.fromkeys(names, '')}
         loaded = self._predictor.loaded
         return {
             'device': str(self._predictor.device),
             'fallback': '',
             'weights': str(loaded.path),
             'weights_sha256': loaded.sha256,
+            'trained_on': loaded.trained_on,
         }
 
     def register(self, cloud, init=None, init_covariance=None):
@@ -157,6 +160,7 @@ class Registrar:
                 self._given(rival.transform, frame) for rival in evidence.rivals if rival.equal
             ),
             free_directions=screws / np.linalg.norm(screws, axis=0),
+            candidates=tuple(self._given(candidate.transform, frame) for candidate in candidates),
         )
 
     def _landscape(self, source):

@@ -37,6 +37,7 @@ class Registration:
     :param alternatives: other poses that were considered and nearly as good, (4, 4) each.
     :param free_directions: (6, k) unit columns, order and axes of ``covariance``, along which the
         clouds do not determine the pose; empty unless ``status`` is DEGENERATE.
+    :param candidates: every pose that was refined and compared, (4, 4) each, for debugging.
     """
 
     transform: np.ndarray
@@ -49,6 +50,7 @@ class Registration:
     residual: float = float('nan')
     alternatives: tuple = ()
     free_directions: np.ndarray = field(default_factory=lambda: np.zeros((6, 0)))
+    candidates: tuple = ()
 
     @property
     def accepted(self):

@@ -30,6 +30,13 @@ class LoadedWeights:
     path: Path
     sha256: str
 
+    @property
+    def trained_on(self):
+        """What the model card says about data, steps and date of the training, as one line."""
+        known = ((name, self.card.get(name)) for name in ('data', 'steps', 'date'))
+        said = [f'{name} {_short(value)}' for name, value in known if value]
+        return ', '.join(said) or 'the model card does not say'
+
 
 def default_weights_path():
     """Return the path of the weights that ship with the package."""
