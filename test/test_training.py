@@ -370,7 +370,7 @@ def test_cuda_that_is_not_there(tmp_path, capsys, monkeypatch):
         ('net.width=33', ['net', 'multiple of heads']),
         ('net.keypoints=2000', ['net.keypoints', '300']),
         ('net.layers=1000000', ['layers', '1 to 12']),
-        ('objective.name=awp', ['objective.name', "'none' or 'dlc'"]),
+        ('objective.name=awb', ['objective.name', "'awp' or 'sam'"]),
         ('objective.dlc.hinges=[depth]', ['objective.dlc.hinges', "'minimum'"]),
         ('objective.dlc.hinges=[]', ['objective.dlc.hinges']),
         ('objective.radii_deg=[180, 90, 45]', ['objective.radii_deg']),

@@ -16,7 +16,7 @@ from pydantic import (
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.descriptor import NetOptions
 from dlc_training.data.pairs import FEWEST_POINTS
-from dlc_training.objective.dlc import DlcOptions
+from dlc_training.objective import OBJECTIVES, ObjectiveOptions
 
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Angle = Annotated[float, Field(gt=0, le=180)]
@@ -65,13 +65,12 @@ class DataConfig(_Section):
         return kinds
 
 
-class ObjectiveConfig(_Section):
-    """What is minimised."""
+class ObjectiveConfig(ObjectiveOptions):
+    """What is minimised; beside this the options of each objective, see there."""
 
-    name: Literal['none', 'dlc'] = Field('dlc', description='Which landscape shaping.')
-    dlc: DlcOptions = Field(DlcOptions(), description='Hinges of Deep Loss Convexification.')
-    warm_up: int = Field(2500, ge=0, description='Steps without hinges; they start from features.')
-    ramp: int = Field(1000, ge=1, description='Steps over which rho grows after the warm-up.')
+    name: Literal[OBJECTIVES] = Field('dlc', description='Which landscape shaping.')
+    warm_up: int = Field(2500, ge=0, description='Steps without it; they start from features.')
+    ramp: int = Field(1000, ge=1, description='Steps over which it grows after the warm-up.')
     radii_deg: tuple[Angle, Angle, Angle, Angle] = Field(
         (180.0, 90.0, 45.0, 20.0), description='Radius of the bowl asked for, per beta [deg].'
     )

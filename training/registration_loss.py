@@ -1,12 +1,19 @@
 """The loss of a registration network: correspondence likelihood, pose error, shaped landscape."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 
-from dlc_ros.registration.energy import BETAS
-from dlc_training.objective import RigidTransforms, convexification_loss, draw_perturbations
+from dlc_ros.registration.energy import BETAS, MixtureEnergy
+from dlc_training.objective import (
+    RigidTransforms,
+    convexification_loss,
+    draw_perturbations,
+    make_objective,
+    mined_perturbations,
+    with_random_length,
+)
 from dlc_training.objective.manifolds import exp_so3
 
 # How sharply a correspondence is asked for, and overlap is judged [1 / network units^2].
@@ -14,9 +21,33 @@ _CORRESPONDENCE_BETA, _OVERLAP_BETA = 128.0, 64.0
 # Mean distance [network units] by which a moved cloud must differ to count as another pose.
 _DIFFERENT = 0.05
 _POINTS_COMPARED = 96
+# Of the descent from a perturbation to the minimum that it belongs to.
+_MINING_STEPS = 4
 
 
 @dataclass(frozen=True)
+class Part:
+    """
+    Which samples of a step's batch a call sees, where the batch is split.
+
+    Losses of all parts, weighted by their number of samples, sum to the loss of the whole batch:
+    perturbations are drawn for the whole, and what is normalised, is so by the whole.
+
+    :param first: index of the first sample; ``total`` samples in the whole batch.
+    :param overlap: (2,) mean of :func:`overlap_mass` over the whole batch.
+    :param size: samples in this part.
+    """
+
+    first: int
+    total: int
+    overlap: torch.Tensor
+    size: int
+
+    def of(self, drawn):
+        """Rows of this part from a tensor drawn for the whole batch."""
+        return drawn[self.first : self.first + self.size]
+
+
 class RegistrationLoss:
     """
     Task loss and hinges on :class:`dlc_ros.registration.energy.MixtureEnergy`.
@@ -24,23 +55,29 @@ class RegistrationLoss:
     :param config: :class:`dlc_training.config.ObjectiveConfig`.
     """
 
-    config: object
+    def __init__(self, config):
+        self.config = config
+        self.objective = make_objective(config.name, config)
 
-    def __call__(self, energy, rotation, translation, strength, generator):
+    def __call__(self, energy, rotation, translation, strength, generator, part=None):
         """
-        Loss of one batch.
+        Loss of one batch, or of a part of it.
 
         :param energy: landscape of B pairs.
         :param rotation: (B, 3, 3) true poses; ``translation`` (B, 3) in network units.
         :param strength: 0..1, share of rho in force (warm-up and ramp).
         :param generator: torch Generator of the perturbations.
+        :param part: :class:`Part`; None where the batch is whole.
         :return: scalar loss, dict of detached scalars for the log.
         """
         truth = rotation, translation
         betas = torch.tensor(BETAS, device=rotation.device)[None, :, None, None]
         square = energy.square_distances(rotation[:, None], translation[:, None])
         at_truth = energy.value_at(square, betas)  # (B, 4)
-        match, overlap = _correspondence(energy, square[:, 0])
+        if part is None:
+            mass = overlap_mass(square[:, 0]).mean(-1)
+            part = Part(0, len(rotation), mass, len(rotation))
+        match, overlap = _correspondence(energy, square[:, 0], part.overlap)
         pose = self._pose_error(energy, rotation, translation)
         loss = match + overlap + self.config.pose_weight * pose
         log = {
@@ -49,9 +86,9 @@ class RegistrationLoss:
             'pose': pose.detach(),
             'at_truth': at_truth[:, 2].detach().mean(),
         }
-        if self.config.name == 'dlc' and strength > 0:
+        if self.objective.shapes and strength > 0:
             nearest = square[:, 0].detach().amin(-1)
-            shaped, more = self._shape(energy, truth, at_truth, nearest, generator)
+            shaped, more = self._shape(energy, truth, at_truth, nearest, generator, part)
             loss = loss + strength * shaped
             log.update(more)
         return loss, log
@@ -69,29 +106,41 @@ class RegistrationLoss:
                 turn, shift = energy.step(turn, shift, beta)
         return total
 
-    def _shape(self, energy, truth, at_truth, nearest, generator):
-        """Hinges at random perturbations of every beta's radius, and at mined wrong minima."""
+    def _shape(self, energy, truth, at_truth, nearest, generator, part):
+        """Hinges at perturbations of every beta's radius, and at mined wrong minima."""
         options, device = self.config.dlc, at_truth.device
-        batch = at_truth.shape[0]
-        xi, lam, index = draw_perturbations(batch, len(BETAS), 6, options, generator, device)
+        xi, lam, index = draw_perturbations(part.total, len(BETAS), 6, options, generator, device)
         betas = torch.tensor(BETAS, device=device)[index][None, :, None, None]
         angle = torch.tensor(self.config.radii_deg, device=device)[index] * math.pi / 180
         length = torch.tensor(self.config.radii_length, device=device)[index]
         # Rotation and translation each within their radius: halves of one unit ball in 6-D
         # would hardly ever reach the rim of either.
-        xi = torch.cat([_rescaled(xi[..., :3], generator), _rescaled(xi[..., 3:], generator)], -1)
-        xi = xi / math.sqrt(2)
+        halves = [with_random_length(half, options, generator) for half in xi.split(3, -1)]
+        xi, lam = part.of(torch.cat(halves, -1) / math.sqrt(2)), part.of(lam)
         manifold = RigidTransforms(angle * math.sqrt(2), length * math.sqrt(2))
-        with torch.no_grad():
-            weight = _difference(energy, manifold.move(truth, xi), nearest)
+        fixed = _without_gradient(energy)
+        if options.distribution == 'mined':
+            ends = mined_perturbations(
+                manifold, truth, xi, lambda poses: _descended(fixed, poses, index)
+            )
+            xi = _within_radii(ends)
+
+        def weigh(xi):
+            with torch.no_grad():
+                return _difference(energy, manifold.move(truth, xi), nearest)
+
+        xi = self.objective.hardest(
+            lambda pose: fixed.value(*pose, betas),
+            manifold, truth, xi, lam, at_truth[:, index], weigh, _within_radii,
+        )  # fmt: skip
         shaped, terms = convexification_loss(
             lambda pose: energy.value(*pose, betas),
-            manifold, truth, xi, lam, options, at_truth[:, index], weight,
+            manifold, truth, xi, lam, options, at_truth[:, index], weigh(xi),
         )  # fmt: skip
         log = {f'hinge_{name}': value.detach().mean() for name, value in terms.items()}
         if self.config.mined:
             with torch.no_grad():
-                poses = self._mine(energy, generator)
+                poses = self._mine(energy, generator, part)
                 weight = _difference(energy, poses, nearest)
             wrong = energy.value(*poses, 64.0)
             growth = (at_truth[:, 2:3] - wrong + 0.5 * options.mu).relu() * weight
@@ -100,20 +149,30 @@ class RegistrationLoss:
             log['ranked'] = ((wrong > at_truth[:, 2:3]) | (weight < 0.2)).float().mean()
         return shaped, log
 
-    def _mine(self, energy, generator):
+    def _mine(self, energy, generator, part):
         """Where the descent ends from random rotations: (B, P) poses, most of them wrong."""
-        batch, device = energy.source.shape[0], energy.source.device
-        w = torch.randn(batch, self.config.mined, 3, generator=generator)
+        w = torch.randn(part.total, self.config.mined, 3, generator=generator)
         w = w / w.norm(dim=-1, keepdim=True) * math.pi
-        w = w * torch.rand(batch, self.config.mined, 1, generator=generator)
-        rotation = exp_so3(w.to(device))
+        w = w * torch.rand(part.total, self.config.mined, 1, generator=generator)
+        rotation = exp_so3(part.of(w).to(energy.source.device))
         translation = torch.zeros_like(rotation[..., 0])
         for beta in (4.0, 16.0, 64.0):
             rotation, translation = energy.step(rotation, translation, beta)
         return rotation, translation
 
 
-def _correspondence(energy, square):
+def overlap_mass(square):
+    """
+    How many points of each cloud overlap the other at the truth, (2, B): source, target.
+
+    :param square: (B, N, M) squared distances at the truth.
+    """
+    return torch.stack(
+        [torch.exp(-0.5 * _OVERLAP_BETA * square.amin(a)).sum(-1) for a in (-1, -2)]
+    )
+
+
+def _correspondence(energy, square, mass):
     """
     Likelihood of the true pose, in parts: where overlapping points go, and which overlap.
 
@@ -122,26 +181,48 @@ def _correspondence(energy, square):
     overlaps is taken from the truth here.
 
     :param square: (B, N, M) squared distances at the truth.
+    :param mass: (2,) mean of :func:`overlap_mass` over the whole batch.
     """
     kernel = torch.exp(-0.5 * _CORRESPONDENCE_BETA * square)
     match, overlap = 0.0, 0.0
-    for axis, affinity, outlier in (
-        (-1, energy.forward_affinity, energy.source_outlier),
-        (-2, energy.backward_affinity, energy.target_outlier),
+    for axis, affinity, outlier, whole in (
+        (-1, energy.forward_affinity, energy.source_outlier, mass[0]),
+        (-2, energy.backward_affinity, energy.target_outlier, mass[1]),
     ):
         inlier = torch.exp(-0.5 * _OVERLAP_BETA * square.amin(axis))
         log = (kernel * affinity).sum(axis).clamp_min(1e-6).log()
-        match = match - 0.5 * (inlier * log).sum(-1).mean() / inlier.sum(-1).mean()
+        match = match - 0.5 * (inlier * log).sum(-1).mean() / whole
         probability = outlier.clamp(1e-4, 1 - 1e-4)
         cross = inlier * (1 - probability).log() + (1 - inlier) * probability.log()
         overlap = overlap - 0.5 * cross.mean()
     return match, overlap
 
 
-def _rescaled(v, generator):
-    """Direction of v with a length uniform in 0..1."""
-    length = torch.rand(*v.shape[:-1], 1, generator=generator).to(v.device)
-    return v / v.norm(dim=-1, keepdim=True).clamp_min(1e-9) * length
+def _within_radii(xi):
+    """Rotation and translation, each shortened to its own radius where it is longer."""
+    halves = xi.split(3, -1)
+    longest = math.sqrt(0.5)
+    return torch.cat(
+        [half / (half.norm(dim=-1, keepdim=True) / longest).clamp_min(1) for half in halves], -1
+    )
+
+
+def _without_gradient(energy):
+    """The same landscape of a network whose weights are held fixed."""
+    detached = {field.name: getattr(energy, field.name).detach() for field in fields(energy)}
+    return replace(energy, **detached)
+
+
+def _descended(energy: MixtureEnergy, poses, index):
+    """Poses (B, P) after some steps, each at the beta whose index (P,) it has."""
+    rotation, translation = (value.clone() for value in poses)
+    for k, beta in enumerate(BETAS):
+        own = index == k
+        turn, shift = rotation[:, own], translation[:, own]
+        for _ in range(_MINING_STEPS):
+            turn, shift = energy.step(turn, shift, beta)
+        rotation[:, own], translation[:, own] = turn, shift
+    return rotation, translation
 
 
 def _difference(energy, poses, nearest):

@@ -15,11 +15,12 @@ e_1 at the truth moved by :math:`\xi` and e_l at the truth moved by :math:`\lamb
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+Share = Annotated[float, Field(ge=0, le=1)]
 HINGES = ('minimum', 'growth', 'star')
 
 
@@ -31,6 +32,12 @@ class DlcOptions(BaseModel):
     rho: float = Field(0.2, ge=0, description='Weight of the hinges beside the task loss.')
     mu: float = Field(1.0, ge=0, description='Strong convexity asked for, per squared radius.')
     samples: int = Field(1, ge=1, description='Perturbations per radius and step.')
+    distribution: Literal['uniform', 'gaussian', 'mined'] = Field(
+        'uniform', description='Of perturbations; mined: where the iteration ends from uniform.'
+    )
+    lam: Literal['uniform'] | Share = Field(
+        'uniform', description='How far along the ray: uniform in 0..1, or always this share.'
+    )
     mirrored: bool = Field(False, description='Use -xi beside every xi.')
     hinges: tuple[Literal[HINGES], ...] = Field(
         HINGES, min_length=1, description='Which of minimum, growth, star.'
@@ -50,13 +57,30 @@ def hinge_terms(at_truth, inner, outer, lam, square_norm, mu):
     :param mu: strong convexity.
     :return: dict of tensors of non-negative values by hinge name.
     """
+    signed = _signed(at_truth, inner, outer, lam, square_norm, mu)
+    return {name: value.relu() for name, value in signed.items()}
+
+
+def _signed(at_truth, inner, outer, lam, square_norm, mu):
+    """What the hinges cut off at zero: negative where the inequality holds with room to spare."""
     bend = 0.5 * mu * square_norm
     chord = (1 - lam) * at_truth + lam * outer
     return {
-        'minimum': (at_truth - inner).relu(),
-        'growth': (at_truth - outer + bend).relu(),
-        'star': (inner - chord + lam * (1 - lam) * bend).relu(),
+        'minimum': at_truth - inner,
+        'growth': at_truth - outer + bend,
+        'star': inner - chord + lam * (1 - lam) * bend,
     }
+
+
+def violations(energy, manifold, truth, xi, lam, mu, at_truth):
+    """
+    Signed violations (B, P) of each hinge at perturbations, by name; positive: violated.
+
+    Parameters are those of :func:`convexification_loss`.
+    """
+    outer = energy(manifold.move(truth, xi))
+    inner = energy(manifold.move(truth, lam[..., None] * xi))
+    return _signed(at_truth, inner, outer, lam, xi.square().sum(-1), mu)
 
 
 def convexification_loss(
@@ -75,32 +99,12 @@ def convexification_loss(
         symmetric object): the energy must not be pushed up at a pose that is as right.
     :return: scalar ``rho *`` reduced hinges, and dict of (B, P) hinge values.
     """
-    zero = torch.zeros_like(xi)
-    at_truth = energy(manifold.move(truth, zero)) if at_truth is None else at_truth
-    outer = energy(manifold.move(truth, xi))
-    inner = energy(manifold.move(truth, lam[..., None] * xi))
-    terms = hinge_terms(at_truth, inner, outer, lam, xi.square().sum(-1), options.mu)
+    if at_truth is None:
+        at_truth = energy(manifold.move(truth, torch.zeros_like(xi)))
+    signed = violations(energy, manifold, truth, xi, lam, options.mu, at_truth)
+    terms = {name: value.relu() for name, value in signed.items()}
     total = sum(terms[name] for name in options.hinges)
     if weight is not None:
         total = total * weight
     reduced = {'mean': total.mean(-1), 'sum': total.sum(-1), 'max': total.amax(-1)}
     return options.rho * reduced[options.reduction].mean(), terms
-
-
-def draw_perturbations(batch, radii, dimension, options: DlcOptions, generator, device='cpu'):
-    """
-    Random directions with lengths uniform in 0..1 (of the radius), and random ``lam``.
-
-    :param batch: B.
-    :param radii: number of radii R; each gets ``samples`` perturbations (twice if mirrored).
-    :return: xi (B, P, D), lam (B, P) and index of the radius (P,), P = R * samples * (1 or 2).
-    """
-    count = radii * options.samples
-    xi = torch.randn(batch, count, dimension, generator=generator)
-    length = torch.rand(batch, count, 1, generator=generator)
-    xi = xi / xi.norm(dim=-1, keepdim=True).clamp_min(1e-9) * length
-    lam = torch.rand(batch, count, generator=generator)
-    index = torch.arange(radii).repeat_interleave(options.samples)
-    if options.mirrored:
-        xi, lam, index = torch.cat([xi, -xi], 1), torch.cat([lam, lam], 1), index.repeat(2)
-    return xi.to(device), lam.to(device), index.to(device)

@@ -1,19 +1,33 @@
 """Where predictions live, and the path from a truth along a perturbation."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 
+@dataclass(frozen=True)
 class Euclidean:
-    """Plain vectors: ``move(truth, xi) = truth + scale * xi``."""
+    """
+    Plain vectors: ``move(truth, xi) = truth + radius * xi``.
 
-    def __init__(self, scale=1.0):
-        self.scale = scale
+    :param radius: how far a perturbation of length one lies from the truth: a number, or a
+        tensor (D,) where the components have different units.
+    """
+
+    radius: float | torch.Tensor = 1.0
+
+    def size(self, truth):
+        """Number of samples B and dimension D of a truth (B, D)."""
+        return truth.shape[0], truth.shape[-1]
 
     def move(self, truth, xi):
         """Truth (B, D) moved by xi (B, P, D) -> (B, P, D)."""
-        return truth[:, None] + self.scale * xi
+        return truth[:, None] + self.radius * xi
+
+    def between(self, truth, predictions):
+        """Perturbations (B, P, D) that move the truth (B, D) to predictions (B, P, D)."""
+        return (predictions - truth[:, None]) / self.radius
 
 
 @dataclass(frozen=True)
@@ -32,12 +46,23 @@ class RigidTransforms:
     angle: float | torch.Tensor
     length: float | torch.Tensor
 
+    def size(self, truth):
+        """Number of samples B and dimension of a truth (R (B, 3, 3), t (B, 3))."""
+        return truth[0].shape[0], 6
+
     def move(self, truth, xi):
         """Truth (R (B, 3, 3), t (B, 3)) moved by xi (B, P, 6) -> (B, P, 3, 3), (B, P, 3)."""
         rotation, translation = truth
         angle, length = _column(self.angle), _column(self.length)
         turned = exp_so3(angle * xi[..., :3]) @ rotation[:, None]
         return turned, translation[:, None] + length * xi[..., 3:]
+
+    def between(self, truth, predictions):
+        """Perturbations (B, P, 6) that move the truth to predictions (B, P, 3, 3), (B, P, 3)."""
+        (rotation, translation), (turned, shifted) = truth, predictions
+        w = log_so3(turned @ rotation[:, None].transpose(-1, -2))
+        v = shifted - translation[:, None]
+        return torch.cat([w / _column(self.angle), v / _column(self.length)], -1)
 
 
 def exp_so3(w):
@@ -49,6 +74,39 @@ def exp_so3(w):
     eye = torch.eye(3, dtype=w.dtype, device=w.device)
     half = torch.sin(angle / 2) / angle
     return eye + torch.sin(angle) / angle * cross + 2 * half.square() * (cross @ cross)
+
+
+def log_so3(rotation):
+    """
+    Rotation vectors (..., 3) [rad], at most pi long, of rotation matrices (..., 3, 3).
+
+    By way of the unit quaternion, from the largest of its four components, so that it is exact
+    at half turns too (Shepperd, "Quaternion from rotation matrix", 1978).
+    """
+    r = rotation
+    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)
+    x, y, z = r.diagonal(dim1=-2, dim2=-1).unbind(-1)
+    squares = torch.stack([trace, 2 * x - trace, 2 * y - trace, 2 * z - trace], -1)  # 4 q^2 - 1
+    across = r - r.transpose(-1, -2)
+    sums = r + r.transpose(-1, -2)
+    # Row k of this matrix is 4 q_k q, whichever k is divided by.
+    rows = torch.stack(
+        [
+            1 + squares[..., 0], across[..., 2, 1], across[..., 0, 2], across[..., 1, 0],
+            across[..., 2, 1], 1 + squares[..., 1], sums[..., 0, 1], sums[..., 0, 2],
+            across[..., 0, 2], sums[..., 0, 1], 1 + squares[..., 2], sums[..., 1, 2],
+            across[..., 1, 0], sums[..., 0, 2], sums[..., 1, 2], 1 + squares[..., 3],
+        ],
+        -1,
+    ).unflatten(-1, (4, 4))  # fmt: skip
+    best = squares.argmax(-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
+    q = rows.gather(-2, best).squeeze(-2)
+    q = q / q.norm(dim=-1, keepdim=True)
+    q = torch.where(q[..., :1] < 0, -q, q)
+    sine = q[..., 1:].norm(dim=-1, keepdim=True)
+    half = torch.atan2(sine, q[..., :1]).clamp_max(math.pi / 2)
+    # As the angle vanishes, angle / sine goes to 2.
+    return q[..., 1:] * torch.where(sine > 1e-12, 2 * half / sine.clamp_min(1e-12), 2.0)
 
 
 def _column(value):

@@ -1,0 +1,114 @@
+"""Paths on the manifolds against scipy, there and back."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.linalg import expm
+from scipy.spatial.transform import Rotation
+
+from dlc_training.objective import Euclidean, RigidTransforms
+from dlc_training.objective.manifolds import exp_so3, log_so3
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def tensor(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@given(seed=SEEDS, exponent=st.floats(-12, 0.6))
+def test_exponential_map_is_scipys(seed, exponent):
+    w = np.random.default_rng(seed).normal(size=(2, 3, 3))
+    w *= 10**exponent / np.linalg.norm(w, axis=-1, keepdims=True)
+    expected = Rotation.from_rotvec(w.reshape(-1, 3)).as_matrix().reshape(2, 3, 3, 3)
+    np.testing.assert_allclose(exp_so3(torch.from_numpy(w)), expected, atol=1e-12)
+    single = exp_so3(torch.from_numpy(w).float())
+    np.testing.assert_allclose(single, expected, atol=2e-6)
+
+
+def test_exponential_map_is_the_matrix_exponential():
+    x, y, z = 0.3, -1.2, 2.0
+    generator = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    np.testing.assert_allclose(exp_so3(tensor([x, y, z])), expm(generator), atol=1e-12)
+
+
+@pytest.mark.parametrize('length', [0.0, 1e-9, 1e-5, 0.5, 3.0])
+def test_gradient_of_the_exponential_map_against_finite_differences(length):
+    w = (tensor([1.0, -2.0, 2.0]) / 3 * length).requires_grad_()
+    assert torch.autograd.gradcheck(exp_so3, (w,), eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('per_perturbation', [False, True])
+def test_path_on_rigid_transforms(per_perturbation):
+    rng = np.random.default_rng(0)
+    truth = Rotation.random(2, random_state=rng), rng.normal(size=(2, 3))
+    xi = rng.uniform(-0.5, 0.5, (2, 4, 6))
+    angle, length = (rng.uniform(0.1, 3.0, 4), rng.uniform(0.1, 3.0, 4))
+    if not per_perturbation:
+        angle, length = np.full(4, 1.5), np.full(4, 0.2)
+        manifold = RigidTransforms(1.5, 0.2)
+    else:
+        manifold = RigidTransforms(torch.from_numpy(angle), torch.from_numpy(length))
+    given_ = (torch.from_numpy(truth[0].as_matrix()), torch.from_numpy(truth[1]))
+    for lam in (0.0, 0.3, 1.0):
+        rotation, translation = manifold.move(given_, torch.from_numpy(lam * xi))
+        for b in range(2):
+            for p in range(4):
+                turned = Rotation.from_rotvec(lam * angle[p] * xi[b, p, :3]) * truth[0][b]
+                shifted = truth[1][b] + lam * length[p] * xi[b, p, 3:]
+                np.testing.assert_allclose(rotation[b, p], turned.as_matrix(), atol=1e-12)
+                np.testing.assert_allclose(translation[b, p], shifted, atol=1e-12)
+
+
+def test_euclidean_path():
+    truth, xi = tensor([[1.0, 2.0]]), tensor([[[0.5, -1.0]]])
+    torch.testing.assert_close(Euclidean(4.0).move(truth, xi), tensor([[[3.0, -2.0]]]))
+
+
+def test_euclidean_path_with_a_unit_for_each_component():
+    truth, xi = tensor([[1.0, 2.0]]), tensor([[[0.5, -1.0]]])
+    manifold = Euclidean(tensor([4.0, 0.1]))
+    torch.testing.assert_close(manifold.move(truth, xi), tensor([[[3.0, 1.9]]]))
+    torch.testing.assert_close(manifold.between(truth, tensor([[[3.0, 1.9]]])), xi)
+
+
+@given(seed=SEEDS, exponent=st.floats(-12, 0.6))
+def test_logarithm_is_scipys(seed, exponent):
+    w = np.random.default_rng(seed).normal(size=(5, 3))
+    w *= 10**exponent / np.linalg.norm(w, axis=-1, keepdims=True)
+    rotation = Rotation.from_rotvec(w)
+    found = log_so3(torch.from_numpy(rotation.as_matrix())).numpy()
+    # At a half turn both signs are right, so the rotations are compared.
+    np.testing.assert_allclose(
+        Rotation.from_rotvec(found).as_matrix(), rotation.as_matrix(), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        np.linalg.norm(found, axis=-1), rotation.magnitude(), rtol=1e-6, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize('axis', [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.6, 0, 0.8), (-0.6, 0.8, 0)])
+@pytest.mark.parametrize('angle', [0.0, 1e-8, 3.1, np.pi])
+def test_logarithm_near_no_turn_and_half_turns(axis, angle):
+    w = angle * np.array(axis, float)
+    found = log_so3(torch.from_numpy(Rotation.from_rotvec(w).as_matrix())).numpy()
+    assert min(np.abs(found - w).max(), np.abs(found + w).max() if angle > 3.14 else 9) < 1e-7
+
+
+@pytest.mark.parametrize('rigid', [False, True])
+def test_between_undoes_move(rigid):
+    rng = np.random.default_rng(1)
+    if rigid:
+        truth = (
+            torch.from_numpy(Rotation.random(2, random_state=rng).as_matrix()),
+            torch.from_numpy(rng.normal(size=(2, 3))),
+        )
+        manifold = RigidTransforms(torch.from_numpy(rng.uniform(0.1, 3, 4)), 0.3)
+        xi = torch.from_numpy(rng.uniform(-0.5, 0.5, (2, 4, 6)))
+    else:
+        truth, manifold = torch.from_numpy(rng.normal(size=(2, 3))), Euclidean(0.7)
+        xi = torch.from_numpy(rng.normal(size=(2, 4, 3)))
+    assert manifold.size(truth) == (2, xi.shape[-1])
+    torch.testing.assert_close(manifold.between(truth, manifold.move(truth, xi)), xi)
