@@ -2,6 +2,7 @@
 #   PYTHON=python3.12   the interpreter of .venv; else the first Python 3.10 to 3.13 found
 #   TORCH=cpu|cuda      the build of torch in .venv; with cuda, pip's ordinary index decides which
 #   ARGS='...'          options passed on to the command
+#   SIZE=0.1            share of the full size that reliability runs
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?=
@@ -12,9 +13,10 @@ export PYTHON TORCH
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 BIN := .venv/bin
+SIZE ?= 1
 ROS_TESTS := test/test_rclpy_node.py test/test_launch_files.py
 
-.PHONY: help demo demo-ros test test-ros lint format benchmark lock clean
+.PHONY: help demo demo-ros test test-ros reliability lint format benchmark lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +35,10 @@ test: lint  ## set-up, lint and every test; tests that need ROS 2 or data say so
 test-ros:  ## tests of the rclpy node, in the Python of the ROS 2 that is sourced
 	@python3 -c 'import rclpy' || { echo 'test-ros: source ROS 2 first' >&2; exit 2; }
 	@PYTHONPATH="$(CURDIR):$$PYTHONPATH" python3 -m pytest -rs $(ROS_TESTS) $(ARGS)
+
+reliability:  ## faults and scenarios at full size; writes the tables of docs/reliability.md
+	@scripts/setup.sh test
+	@$(BIN)/python -m pytest -m scenario --reliability $(SIZE) $(ARGS)
 
 lint:  ## style, as the tests of a change see it
 	@scripts/setup.sh test

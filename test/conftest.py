@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import reliability
 
 ROOT = Path(__file__).resolve().parent.parent
 _NOT_SOURCE = {'.git', '.venv', 'build', 'install', 'log', 'results', 'runs', '__pycache__'}
@@ -19,6 +20,62 @@ else:
     # The same examples in every run, and no failure because the machine was busy.
     settings.register_profile('dlc_ros', deadline=None, derandomize=True)
     settings.load_profile('dlc_ros')
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        '--reliability',
+        type=float,
+        default=0.0,
+        metavar='SHARE',
+        help='run tests marked scenario at this share of their full size, 0 to 1, and write '
+        'docs/reliability.md',
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        'markers', 'scenario(table, name, adapter): a row of docs/reliability.md'
+    )
+    config.stash[_ROWS] = []
+
+
+@pytest.fixture
+def scenario(request):
+    """How much a test marked ``scenario`` shall do, and where its numbers go."""
+    return request.node.stash[_ROW]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    mark = item.get_closest_marker('scenario')
+    if mark is not None:
+        share = item.config.getoption('--reliability')
+        item.stash[_ROW] = reliability.Scenario(*mark.args, share=share, **mark.kwargs)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    row = item.stash.get(_ROW, None)
+    if row is not None and (report.when == 'call' or report.outcome != 'passed'):
+        if not row.outcome:
+            item.config.stash[_ROWS].append(row)
+        row.outcome = report.outcome
+        if report.skipped and isinstance(report.longrepr, tuple):
+            row.seen = [report.longrepr[2].removeprefix('Skipped: ')]
+
+
+def pytest_sessionfinish(session):
+    rows = session.config.stash[_ROWS]
+    if rows and session.config.getoption('--reliability'):
+        page = reliability.PAGE.read_text(encoding='utf-8')
+        page = reliability.update(page, rows, reliability.commit())
+        reliability.PAGE.write_text(page, encoding='utf-8')
+
+
+_ROW = pytest.StashKey()
+_ROWS = pytest.StashKey()
 
 
 @pytest.fixture(scope='session')

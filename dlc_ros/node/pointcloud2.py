@@ -56,7 +56,7 @@ def points_from_message(message):
     try:
         layout = _Layout(message)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
-        raise CloudError(f'Not a PointCloud2 message: {error}.') from None
+        raise CloudError(f'Not a PointCloud2 message: {_short(error)}.') from None
     return layout.points()
 
 
@@ -122,7 +122,7 @@ class _Layout:
         """Offset [bytes] and numpy type of one coordinate within a point."""
         field = next((f for f in fields if f.name == name), None)
         if field is None:
-            have = ', '.join(str(f.name) for f in fields) or 'none'
+            have = _short(', '.join(str(f.name) for f in fields)) or 'none'
             raise CloudError(f'PointCloud2 has no field {name!r} (it has: {have}).')
         if field.datatype not in _FLOATS:
             kind = _NAMES.get(field.datatype, f'unknown type {field.datatype}')
@@ -175,6 +175,12 @@ class _Layout:
             offset=offset,
             strides=(self.row_step, self.point_step, *strides),
         )
+
+
+def _short(text):
+    """What came from outside, fit for a line of a log: no control characters, not too much."""
+    text = ''.join(c if c.isprintable() else repr(c)[1:-1] for c in str(text)[:250])
+    return text if len(text) <= 200 else f'{text[:200]}...'
 
 
 def _size(message, name):

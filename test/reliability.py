@@ -1,0 +1,89 @@
+"""
+The rows of ``docs/reliability.md``: what the tests marked ``scenario`` did, and how it went.
+
+A test is marked ``@pytest.mark.scenario(TABLE, NAME, adapter=ADAPTER)`` and takes the fixture
+``scenario``, which tells it how much to do and keeps the numbers that it saw. In an ordinary run
+it does little; ``--reliability SHARE`` makes it do that share of the whole and writes the rows.
+"""
+
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PAGE = Path(__file__).resolve().parent.parent / 'docs' / 'reliability.md'
+TABLES = ('faults', 'scenarios')
+HEADINGS = ('what happens', 'adapter', 'outcome', 'seen', 'run')
+
+
+@dataclass
+class Scenario:
+    """
+    One row.
+
+    :param table: one of :data:`TABLES`.
+    :param name: what happens, in words.
+    :param adapter: ``embedded``, ``rclpy``, or ``library`` where no middleware takes part.
+    :param share: of the full size that is run; 0 is an ordinary test run.
+    """
+
+    table: str
+    name: str
+    adapter: str
+    share: float
+    outcome: str = ''
+    seen: list = field(default_factory=list)
+
+    def size(self, small, full):
+        """How often to do something: ``small`` in a test run, a share of ``full`` else."""
+        return max(small, round(self.share * full)) if self.share else small
+
+    def saw(self, text):
+        """Keep numbers for the row; ``text`` is one short phrase."""
+        self.seen.append(text)
+
+
+def update(page, rows, commit):
+    """
+    Text of the page with the rows of this run; what was not run, or skipped, stays as it was.
+
+    :param page: text, with ``<!-- TABLE -->`` before and ``<!-- end -->`` after each table.
+    :param rows: list of :class:`Scenario`.
+    :param commit: what was run.
+    """
+    for table in TABLES:
+        begin, end = f'<!-- {table} -->\n', '<!-- end -->'
+        before, found, rest = page.partition(begin)
+        if not found:
+            continue
+        old, _, after = rest.partition(end)
+        lines = {}
+        for line in old.splitlines()[2:]:
+            cells = [cell.strip() for cell in line.strip('|').split('|')]
+            lines[tuple(cells[:2])] = cells
+        for row in rows:
+            if row.table == table and (row.outcome != 'skipped' or _key(row) not in lines):
+                run = '' if row.outcome == 'skipped' else f'{commit}, size {row.share:g}'
+                lines[_key(row)] = [*_key(row), row.outcome, '; '.join(row.seen), run]
+        head = [list(HEADINGS), ['---'] * len(HEADINGS)]
+        text = ''.join(f'| {" | ".join(cells)} |\n' for cells in [*head, *lines.values()])
+        page = before + begin + text + end + after
+    return page
+
+
+def commit():
+    """Short name of the commit that is checked out; ``+`` when files differ from it."""
+    try:
+        described = subprocess.run(
+            ['git', 'describe', '--always', '--dirty=+'],
+            cwd=PAGE.parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return 'no git'
+    return described.stdout.strip()
+
+
+def _key(row):
+    return (row.name, row.adapter)
