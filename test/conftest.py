@@ -35,7 +35,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line(
-        'markers', 'scenario(table, name, adapter): a row of docs/reliability.md'
+        'markers', 'scenario(table, name=None, adapter=None): a row of docs/reliability.md'
     )
     config.stash[_ROWS] = []
 
@@ -51,7 +51,7 @@ def pytest_runtest_setup(item):
     mark = item.get_closest_marker('scenario')
     if mark is not None:
         share = item.config.getoption('--reliability')
-        item.stash[_ROW] = reliability.Scenario(*mark.args, share=share, **mark.kwargs)
+        item.stash[_ROW] = reliability.Scenario.of(item, mark, share)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,9 +1,10 @@
 """
 The rows of ``docs/reliability.md``: what the tests marked ``scenario`` did, and how it went.
 
-A test is marked ``@pytest.mark.scenario(TABLE, NAME, adapter=ADAPTER)`` and takes the fixture
+A test is marked ``@pytest.mark.scenario(TABLE, NAME, ADAPTER)`` and may take the fixture
 ``scenario``, which tells it how much to do and keeps the numbers that it saw. In an ordinary run
 it does little; ``--reliability SHARE`` makes it do that share of the whole and writes the rows.
+Without a name the test's own is taken, without an adapter its parameter ``adapter``.
 """
 
 import subprocess
@@ -32,6 +33,20 @@ class Scenario:
     share: float
     outcome: str = ''
     seen: list = field(default_factory=list)
+
+    @classmethod
+    def of(cls, item, mark, share):
+        """Row of a pytest item and its mark."""
+        parameters = dict(item.callspec.params) if hasattr(item, 'callspec') else {}
+        own = parameters.pop('adapter', 'library')
+        values = {
+            **dict(zip(('table', 'name', 'adapter'), mark.args, strict=False)),
+            **mark.kwargs,
+        }
+        name = values.get('name') or item.originalname.removeprefix('test_').replace('_', ' ')
+        details = ', '.join(map(str, parameters.values()))
+        name = f'{name} ({details})' if details else name
+        return cls(values['table'], name, values.get('adapter') or own, share)
 
     def size(self, small, full):
         """How often to do something: ``small`` in a test run, a share of ``full`` else."""

@@ -62,9 +62,7 @@ def convert_or_refuse(message, rng):
     return True
 
 
-@pytest.mark.scenario(
-    'faults', 'mutated PointCloud2: points or one clear error, never more', adapter='library'
-)
+@pytest.mark.scenario('faults', 'mutated PointCloud2: points or one clear error, never more')
 def test_every_damaged_message_gives_its_points_or_one_line(scenario):
     rng = np.random.default_rng(1)
     store = distro_typestore()
@@ -155,7 +153,6 @@ def garbage(rng, points):
 @pytest.mark.scenario(
     'faults',
     'damaged and nonsensical clouds through the whole pipeline: no transform from garbage',
-    adapter='library',
 )
 def test_no_transform_comes_from_garbage(scenario, tmp_path):
     """
