@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip('small_gicp', reason='small_gicp is not installed')
 
 from dlc_training.evaluate.ambiguity import is_ambiguous  # noqa: E402
-from dlc_training.evaluate.protocols import Pair, apply, jitter, move_plane, pose  # noqa: E402
+from dlc_training.evaluate.pair import Pair, apply, jitter, move_plane, pose  # noqa: E402
 from dlc_training.evaluate.symmetry import SymmetryGroup  # noqa: E402
 
 NO_SYMMETRY = SymmetryGroup(np.zeros(3))

@@ -11,8 +11,9 @@ pytest.importorskip('small_gicp', reason='small_gicp is not installed')
 from dlc_training.data.solids import make_solid  # noqa: E402
 from dlc_training.evaluate import baselines  # noqa: E402
 from dlc_training.evaluate.baselines import aligned_centroids, start_rotations  # noqa: E402
+from dlc_training.evaluate.crops import EULER_PRIOR  # noqa: E402
 from dlc_training.evaluate.metrics import rotation_error_deg, translation_error  # noqa: E402
-from dlc_training.evaluate.protocols import EULER_PRIOR, Prior, apply, jitter, pose  # noqa: E402
+from dlc_training.evaluate.pair import Prior, apply, jitter, pose  # noqa: E402
 
 PEERS = {
     'gicp': None,

@@ -17,7 +17,7 @@ from dlc_training.evaluate.metrics import (
     rotation_error_deg,
     translation_error,
 )
-from dlc_training.evaluate.protocols import apply, pose
+from dlc_training.evaluate.pair import apply, pose
 from dlc_training.evaluate.statistics import mcnemar, paired_difference, wilson_interval
 
 seeds = st.integers(0, 2**32 - 1)

@@ -8,19 +8,15 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from dlc_ros.errors import FileError
-from dlc_training.evaluate import protocols
-from dlc_training.evaluate.protocols import (
+from dlc_training.evaluate import crops
+from dlc_training.evaluate.crops import (
     EULER_PRIOR,
-    PROTOCOLS,
     SO3_BINS,
-    apply,
-    crop_half_space,
-    jitter,
-    move_plane,
-    pose,
     rpmnet_crop_pair,
     so3_crop_pair,
 )
+from dlc_training.evaluate.pair import apply, crop_half_space, jitter, move_plane, pose
+from dlc_training.evaluate.protocols import PROTOCOLS
 from dlc_training.evaluate.shapes import FileShapes, GeneratedShapes, open_shapes
 
 
@@ -40,7 +36,7 @@ def rows_of(pair, cloud, to_shape, shapes):
 
 
 def without_jitter(monkeypatch):
-    monkeypatch.setattr(protocols, 'jitter', lambda points, rng: points)
+    monkeypatch.setattr(crops, 'jitter', lambda points, rng, sigma=0.0: points)
 
 
 @pytest.mark.parametrize('name', PROTOCOLS)

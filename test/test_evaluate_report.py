@@ -9,9 +9,12 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import binomtest
 
 from dlc_training.evaluate import report
-from dlc_training.evaluate.protocols import pose
+from dlc_training.evaluate.pair import pose
+from dlc_training.evaluate.protocols import PROTOCOLS
 from dlc_training.evaluate.symmetry import SymmetryGroup
 
+# With the chamfer distance.
+PROTOCOL = PROTOCOLS['rpmnet-crop']
 LABELS = {'ours': 'ours', 'a': 'peer a', 'b': 'peer b'}
 
 
@@ -51,17 +54,17 @@ def answers(angles, cpu_ms=10.0, **details):
 def summary():
     scores = {
         'ours': report.score(
-            PAIRS, GROUPS, answers([0, 0.5, 2, 4, 0, 0, 0, 90], status='ACCEPTED'), True
+            PROTOCOL, PAIRS, GROUPS, answers([0, 0.5, 2, 4, 0, 0, 0, 90], status='ACCEPTED')
         ),
-        'a': report.score(PAIRS, GROUPS, answers([0, 0, 0, 0, 90, 90, 90, None], 20.0), True),
-        'b': report.score(PAIRS, GROUPS, answers([90, 90, 0, 0, 0, 0, 90, 90]), True),
+        'a': report.score(PROTOCOL, PAIRS, GROUPS, answers([0, 0, 0, 0, 90, 90, 90, None], 20.0)),
+        'b': report.score(PROTOCOL, PAIRS, GROUPS, answers([90, 90, 0, 0, 0, 0, 90, 90])),
     }
     ambiguous = [False] * 7 + [True]
     return report.summarise(scores, PAIRS, ambiguous, 'ours', ('a', 'b'))
 
 
 def test_scores_are_the_errors_that_were_put_in():
-    scores = report.score(PAIRS, GROUPS, answers([0, 0.5, 2, 4, 6, 90, 180, None]), True)
+    scores = report.score(PROTOCOL, PAIRS, GROUPS, answers([0, 0.5, 2, 4, 6, 90, 180, None]))
     np.testing.assert_allclose(scores['rre_deg'], [0, 0.5, 2, 4, 6, 90, 180, np.inf], atol=1e-5)
     np.testing.assert_allclose(scores['rte'][:7], 0, atol=1e-12)
     assert scores['success'] == [True] * 4 + [False] * 4
@@ -114,7 +117,7 @@ def test_the_gate_is_summed_up_where_there_is_one(summary):
 
 
 def test_the_table_names_every_method_and_can_be_read_as_markdown(summary):
-    text = report.table(summary, LABELS, 'initial rotation')
+    text = report.table(summary, LABELS, PROTOCOL)
     for label in (*LABELS.values(), report.ORACLE):
         assert f'| {label}' in text
     assert '7 have one true pose' in text and '1 are ambiguous' in text

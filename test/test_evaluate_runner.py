@@ -62,7 +62,7 @@ def test_results_are_kept_and_a_damaged_file_is_computed_again(tmp_path, shapes,
 def test_judgements_are_the_same_when_they_come_from_the_disk(tmp_path, shapes, pairs):
     def judge():
         with Runner(cache=tmp_path, quiet=True) as runner:
-            return runner.judge(shapes, pairs, 'key')
+            return runner.judge(PROTOCOLS['rpmnet-crop'], shapes, pairs, 'key')
 
     (groups, ambiguous), (kept_groups, kept_ambiguous) = judge(), judge()
     assert ambiguous == kept_ambiguous and len(ambiguous) == len(pairs)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from dlc_training.evaluate.metrics import rotation_error_deg, translation_error
-from dlc_training.evaluate.protocols import pose
+from dlc_training.evaluate.pair import pose
 from dlc_training.evaluate.symmetry import SymmetryGroup, find_symmetries, nearest_truth
 
 RNG = np.random.default_rng(0)

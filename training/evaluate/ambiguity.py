@@ -11,7 +11,7 @@ from dlc_training.evaluate.metrics import (
     rotation_error_deg,
     translation_error,
 )
-from dlc_training.evaluate.protocols import apply, pose
+from dlc_training.evaluate.pair import apply, pose
 from dlc_training.evaluate.symmetry import nearest_truth
 
 START_POINTS, START_DISTANCE = 150, 0.15
@@ -41,7 +41,7 @@ def is_ambiguous(pair, group):
     of the cube in the shape's own axes and of the icosahedron, the 12 wrong ones that fit best
     refined; and GICP from the truth moved along its two least observable directions.
 
-    :param pair: :class:`~dlc_training.evaluate.protocols.Pair`.
+    :param pair: :class:`~dlc_training.evaluate.pair.Pair`.
     :param group: :class:`~dlc_training.evaluate.symmetry.SymmetryGroup` of its shape.
     """
     check = _Explains(pair)

@@ -2,7 +2,7 @@
 Peers: classical registration from xyz alone, each ended by the same GICP refinement.
 
 Every baseline is a function ``(source, target, prior) -> T_target_source``: two (n, 3) clouds, a
-:class:`~dlc_training.evaluate.protocols.Prior` or None, a (4, 4) float64 pose. The options are the
+:class:`~dlc_training.evaluate.pair.Prior` or None, a (4, 4) float64 pose. The options are the
 best of the sweeps in ``tuning.py``, made on shapes that no result is reported for; lengths are in
 units of the shape's bounding radius.
 """

@@ -6,7 +6,8 @@ from scipy.spatial.transform import Rotation
 
 from dlc_ros.registration.energy import BETAS
 from dlc_ros.registration.predictor import Predictor
-from dlc_training.evaluate.protocols import apply, pose, so3_crop_pair
+from dlc_training.evaluate.crops import so3_crop_pair
+from dlc_training.evaluate.pair import apply, pose
 from dlc_training.evaluate.statistics import wilson_interval
 from dlc_training.objective import RigidTransforms, hinge_terms
 

@@ -7,15 +7,25 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
+
 import dlc_ros
 from dlc_ros.errors import ParameterError
 from dlc_training.evaluate import baselines
+from dlc_training.evaluate.pair import Prior
+
+# Voxel edge of clouds that are scaled for the peers: about half the spacing of an object's points.
+_THINNED = 0.03
+# A reference with more points is a map: prepared once, as a node prepares it.
+_MAP = 20_000
 
 
 @dataclass(frozen=True)
 class DlcRos:
     """
-    The whole registrar, as a user calls it, once per pair: the reference is prepared each time.
+    The whole registrar, as a user calls it, once per pair.
+
+    The reference is prepared each time; only that of a map is kept for the next pair.
 
     :param weights: weights file, or None for the shipped ones.
     :param use_predictor: False bypasses the network.
@@ -26,17 +36,29 @@ class DlcRos:
 
     def __call__(self, source, target, prior):
         """Return ``T_target_source`` (4, 4) and what the gate said of it."""
-        from dlc_ros.registration.options import RegistrationOptions
-        from dlc_ros.registration.registrar import Registrar
-
-        options = RegistrationOptions(device='cpu', threads=1, use_predictor=self.use_predictor)
         known = () if prior is None else (prior.transform, prior.covariance)
-        found = Registrar(target, self.weights, options).register(source, *known)
+        found = self._registrar(target).register(source, *known)
         details = {
             'status': found.status.value,
             'confidence': round(float(found.confidence), 4),
         }
         return found.transform, details
+
+    def _registrar(self, target):
+        from dlc_ros.registration.options import RegistrationOptions
+        from dlc_ros.registration.registrar import Registrar
+
+        options = RegistrationOptions(device='cpu', threads=1, use_predictor=self.use_predictor)
+        if len(target) <= _MAP:
+            return Registrar(target, self.weights, options)
+        key = (self, hashlib.sha256(np.ascontiguousarray(target).tobytes()).digest())
+        if key not in _latest_map:
+            _latest_map.clear()
+            _latest_map[key] = Registrar(target, self.weights, options)
+        return _latest_map[key]
+
+
+_latest_map = {}
 
 
 @dataclass(frozen=True)
@@ -46,10 +68,12 @@ class Settings:
 
     :param weights: weights file, or None for the shipped ones.
     :param folder: folder for files that a method needs, such as random weights.
+    :param unit: length that the peers' options take for the radius of an object.
     """
 
     weights: str | None
     folder: Path
+    unit: float = 1.0
 
 
 def random_weights(settings):
@@ -84,8 +108,40 @@ class Method:
     requires: tuple = ('small_gicp',)
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """
+    A peer on clouds of another size than those that its options are meant for.
+
+    :param method: function (source, target, prior) -> pose.
+    :param unit: length that becomes one.
+    """
+
+    method: Callable
+    unit: float
+
+    def __call__(self, source, target, prior):
+        """Thin and scale the clouds, call the method, scale the translation back."""
+        from dlc_ros.registration.cloud import voxel_downsample
+
+        source, target = (
+            voxel_downsample(np.asarray(cloud, float) / self.unit, _THINNED)
+            for cloud in (source, target)
+        )
+        if prior is not None:
+            transform, scale = prior.transform.copy(), np.repeat((1 / self.unit, 1.0), 3)
+            transform[:3, 3] /= self.unit
+            prior = Prior(transform, prior.covariance * np.outer(scale, scale))
+        found = np.array(self.method(source, target, prior))
+        found[:3, 3] *= self.unit
+        return found
+
+
 def _peer(function, label, *requires):
-    return Method(label, lambda settings: function, ('small_gicp', *requires))
+    def make(settings):
+        return function if settings.unit == 1.0 else Scaled(function, settings.unit)
+
+    return Method(label, make, ('small_gicp', *requires))
 
 
 METHODS = {
@@ -143,7 +199,7 @@ def fingerprint(name, settings):
         sources = [Path(baselines.__file__)]
     for source in sources:
         digest.update(source.read_bytes())
-    digest.update(repr(sorted(versions().items())).encode())
+    digest.update(repr((sorted(versions().items()), settings.unit)).encode())
     return digest.hexdigest()
 
 

@@ -1,191 +1,13 @@
-"""Pairs of clouds with a known truth, as the named protocols draw them."""
+"""The named protocols: which pairs they draw, and when a pair counts as solved."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
-from scipy.spatial.transform import Rotation
-
-SO3_BINS = (0.0, 15.0, 30.0, 45.0, 60.0, 90.0, 135.0, 180.0)
-EULER_BINS = (0.0, 15.0, 30.0, 45.0, 60.0, 90.0)
-
-SAMPLES = 2048
-JITTER, JITTER_CLIP = 0.01, 0.05
-TRANSLATION = 0.5
-EULER_RANGE = np.pi / 4
-EULER_POINTS = 1024  # the clouds hold this many before the crop, so 717 after a crop to 70 %
-
-
-@dataclass(frozen=True)
-class Prior:
-    """
-    What is known of the pose beforehand.
-
-    :param transform: (4, 4) ``T_target_source``.
-    :param covariance: (6, 6), order x y z [m] roll pitch yaw [rad], axes of the target frame.
-    """
-
-    transform: np.ndarray
-    covariance: np.ndarray
-
-
-# Second moments about the identity of a rotation Euler U[0, 45] deg per axis and of a translation
-# U[-0.5, 0.5] per axis: a uniform variable on [0, a] has the second moment a^2 / 3.
-EULER_PRIOR = Prior(np.eye(4), np.diag([TRANSLATION**2 / 3] * 3 + [EULER_RANGE**2 / 3] * 3))
-
-
-@dataclass(frozen=True)
-class Pair:
-    """
-    One registration problem; lengths in units of the shape's bounding radius.
-
-    :param index: number of the pair within its protocol.
-    :param bin: lower edge of its bin of the initial rotation [deg].
-    :param shape: index of the shape.
-    :param source: (n, 3) float32 noisy cloud, source frame.
-    :param target: (m, 3) float32 noisy cloud, target frame.
-    :param truth: (4, 4) ``T_target_source``.
-    :param shape_pose: (4, 4), moves the shape's own frame to the target frame.
-    :param clean: (k, 3) float32 noise-free cloud of the whole shape, target frame.
-    :param source_plane: (4,) the kept half-space of the source, ``plane[:3] @ p >= plane[3]``.
-    :param target_plane: (4,) that of the target.
-    :param prior: what a method may know beforehand, or None.
-    """
-
-    index: int
-    bin: float
-    shape: int
-    source: np.ndarray
-    target: np.ndarray
-    truth: np.ndarray
-    shape_pose: np.ndarray
-    clean: np.ndarray
-    source_plane: np.ndarray
-    target_plane: np.ndarray
-    prior: Prior | None = None
-
-
-def crop_half_space(points, keep, rng):
-    """
-    Keep the points on one side of a random plane.
-
-    :param points: (n, 3).
-    :param keep: share of points to keep, 0..1.
-    :param rng: numpy Generator.
-    :return: the kept points (round(keep n), 3), and the plane (4,): ``plane[:3] @ p >= plane[3]``
-        holds for the kept points and for no other.
-    """
-    direction = rng.normal(size=3)
-    direction /= np.linalg.norm(direction)
-    height = points @ direction
-    order = np.argsort(-height, kind='stable')
-    count = round(keep * len(points))
-    last_kept = height[order[count - 1]]
-    first_cut = height[order[count]] if count < len(points) else last_kept
-    offset = (last_kept + first_cut) / 2
-    return points[np.sort(order[:count])], np.append(direction, offset)
-
-
-def jitter(points, rng):
-    """Add N(0, 0.01) clipped at 0.05 to each coordinate."""
-    noise = rng.normal(scale=JITTER, size=points.shape)
-    return points + np.clip(noise, -JITTER_CLIP, JITTER_CLIP)
-
-
-def pose(rotation=None, translation=None):
-    """(4, 4) transform of a rotation matrix and a translation."""
-    T = np.eye(4)
-    if rotation is not None:
-        T[:3, :3] = rotation
-    if translation is not None:
-        T[:3, 3] = translation
-    return T
-
-
-def apply(T, points):
-    """Points (n, 3) moved by a (4, 4) transform."""
-    return points @ T[:3, :3].T + T[:3, 3]
-
-
-def move_plane(T, plane):
-    """The half-space ``plane`` (4,) moved by a (4, 4) rigid transform."""
-    normal = T[:3, :3] @ plane[:3]
-    return np.append(normal, plane[3] + normal @ T[:3, 3])
-
-
-def _cloud(points, rng):
-    return rng.permutation(jitter(points, rng)).astype(np.float32)
-
-
-def so3_crop_pair(shapes, index, seed, pairs_per_bin, keep=0.7):
-    """
-    Draw pair ``index`` of ``so3-crop``: all rotations, nothing known beforehand.
-
-    Two independent samplings of 2048 points, each cropped by its own half-space, jittered and
-    shuffled; a random common frame; the true rotation has exactly the angle of the bin about a
-    random axis, the translation is U[-0.5, 0.5]^3.
-
-    :return: :class:`Pair`.
-    """
-    rng = np.random.default_rng([seed, 1, index])
-    angle = SO3_BINS[index // pairs_per_bin]
-    shape = shapes.index_of(index)
-    samplings = shapes.draw(shape, (SAMPLES, SAMPLES), rng)
-    shape_pose = pose(Rotation.random(random_state=rng).as_matrix())
-    axis = rng.normal(size=3)
-    rotation = Rotation.from_rotvec(np.radians(angle) * axis / np.linalg.norm(axis)).as_matrix()
-    truth = pose(rotation, rng.uniform(-TRANSLATION, TRANSLATION, 3))
-    source, source_plane = crop_half_space(samplings[0], keep, rng)
-    target, target_plane = crop_half_space(samplings[1], keep, rng)
-    to_source = np.linalg.inv(truth) @ shape_pose
-    return Pair(
-        index=index,
-        bin=angle,
-        shape=shape,
-        source=_cloud(apply(to_source, source), rng),
-        target=_cloud(apply(shape_pose, target), rng),
-        truth=truth,
-        shape_pose=shape_pose,
-        clean=apply(shape_pose, samplings[1]).astype(np.float32),
-        source_plane=move_plane(to_source, source_plane),
-        target_plane=move_plane(shape_pose, target_plane),
-    )
-
-
-def rpmnet_crop_pair(shapes, index, seed, pairs_per_bin, keep=0.7):
-    """
-    Draw pair ``index`` of ``rpmnet-crop``: Euler angles U[0, 45] deg, comparable with tables.
-
-    As in RPM-Net (Yew and Lee, CVPR 2020) both clouds start from the *same* 2048 points; each is
-    cropped by its own half-space and resampled to 717 points (so some samples are shared, with
-    independent jitter). The source is the cloud that is moved by the drawn transform; the truth is
-    its inverse. A method may start from the identity with :data:`EULER_PRIOR`.
-
-    :return: :class:`Pair`.
-    """
-    rng = np.random.default_rng([seed, 2, index])
-    shape = shapes.index_of(index)
-    (points,) = shapes.draw(shape, (SAMPLES,), rng)
-    x, y, z = rng.uniform(0, EULER_RANGE, 3)
-    rotation = Rotation.from_euler('XYZ', (x, y, z)).as_matrix()  # Rx(x) @ Ry(y) @ Rz(z)
-    moved = pose(rotation, rng.uniform(-TRANSLATION, TRANSLATION, 3))
-    count = int(np.ceil(keep * EULER_POINTS))
-    source, source_plane = crop_half_space(points, keep, rng)
-    target, target_plane = crop_half_space(points, keep, rng)
-    truth = np.linalg.inv(moved)
-    angle = np.degrees(np.linalg.norm(Rotation.from_matrix(rotation).as_rotvec()))
-    return Pair(
-        index=index,
-        bin=EULER_BINS[np.searchsorted(EULER_BINS, angle, side='right') - 1],
-        shape=shape,
-        source=_cloud(apply(moved, source[rng.permutation(len(source))[:count]]), rng),
-        target=_cloud(target[rng.permutation(len(target))[:count]], rng),
-        truth=truth,
-        shape_pose=np.eye(4),
-        clean=points.astype(np.float32),
-        source_plane=move_plane(moved, source_plane),
-        target_plane=target_plane,
-        prior=EULER_PRIOR,
-    )
+from dlc_training.evaluate.ambiguity import is_ambiguous
+from dlc_training.evaluate.crops import SO3_BINS, rpmnet_crop_pair, self_pair, so3_crop_pair
+from dlc_training.evaluate.metrics import STRICT, SUCCESS
+from dlc_training.evaluate.shapes import open_shapes
 
 
 @dataclass(frozen=True)
@@ -193,16 +15,35 @@ class Protocol:
     """
     A named way to draw pairs.
 
+    :param summary: one line for people.
     :param draw: function (shapes, index, seed, pairs_per_bin) -> :class:`Pair`.
     :param drawn_bins: number of bins that are drawn, ``pairs_per_bin`` pairs each.
     :param bin_label: what the bins are, for people.
     :param with_chamfer: published tables give the modified chamfer distance.
+    :param success: rotation [deg] and translation error below which a pair is solved.
+    :param strict: the same for the second, stricter rate.
+    :param length_unit: of translations, for people; empty for radii of the shape.
+    :param shapes: opens what is registered: (text of ``--shapes``, seed) -> shapes.
+    :param is_ambiguous: function (pair, symmetry group) -> bool, or None where every truth is
+        taken to be clear and no shape to be symmetric.
+    :param unit: length that the peers' options take for the radius of an object.
     """
 
-    draw: object
+    summary: str
+    draw: Callable
     drawn_bins: int
     bin_label: str
     with_chamfer: bool = False
+    success: tuple = SUCCESS
+    strict: tuple = STRICT
+    length_unit: str = ''
+    shapes: Callable = open_shapes
+    is_ambiguous: Callable | None = is_ambiguous
+    unit: float = 1.0
+
+    def limit_label(self, limits):
+        """``5 deg, 0.1`` and the like, for people."""
+        return f'{limits[0]:g} deg, {limits[1]:g} {self.length_unit}'.strip()
 
     def pairs(self, shapes, pairs_per_bin, seed):
         """All pairs, one after another; the same arguments give the same pairs."""
@@ -210,7 +51,29 @@ class Protocol:
             yield self.draw(shapes, index, seed, pairs_per_bin)
 
 
+_INITIAL = 'initial rotation [deg]'
 PROTOCOLS = {
-    'so3-crop': Protocol(so3_crop_pair, len(SO3_BINS), 'initial rotation [deg]'),
-    'rpmnet-crop': Protocol(rpmnet_crop_pair, 1, 'initial rotation from [deg]', True),
+    'so3-crop': Protocol(
+        'Two samplings, each cropped to 70 %: any rotation, nothing known beforehand.',
+        so3_crop_pair,
+        len(SO3_BINS),
+        _INITIAL,
+    ),
+    'rpmnet-crop': Protocol(
+        'Crops to 70 % with rotations within 45 deg, comparable with published tables.',
+        rpmnet_crop_pair,
+        1,
+        'initial rotation from [deg]',
+        with_chamfer=True,
+    ),
+    'rpmnet-crop-50': Protocol(
+        'The same with crops to 50 %.',
+        partial(rpmnet_crop_pair, keep=0.5),
+        1,
+        'initial rotation from [deg]',
+        with_chamfer=True,
+    ),
+    'self': Protocol(
+        'A cloud against itself, rotated at random.', self_pair, len(SO3_BINS), _INITIAL
+    ),
 }

@@ -3,8 +3,6 @@
 import numpy as np
 
 from dlc_training.evaluate.metrics import (
-    STRICT,
-    SUCCESS,
     is_within,
     modified_chamfer,
     rotation_error_deg,
@@ -16,14 +14,14 @@ from dlc_training.evaluate.symmetry import nearest_truth
 ORACLE = 'oracle of the peers'
 
 
-def score(pairs, groups, answers, with_chamfer):
+def score(protocol, pairs, groups, answers):
     """
     Judge the answers of one method.
 
-    :param pairs: list of :class:`~dlc_training.evaluate.protocols.Pair`.
+    :param protocol: :class:`~dlc_training.evaluate.protocols.Protocol` of the pairs.
+    :param pairs: list of :class:`~dlc_training.evaluate.pair.Pair`.
     :param groups: dict shape index -> symmetry group.
     :param answers: one dict per pair, see :meth:`Runner.run`.
-    :param with_chamfer: also compute the modified chamfer distance.
     :return: dict of lists, one entry a pair: ``rre_deg``, ``rte``, ``success``, ``strict``,
         ``cpu_ms`` and, if asked, ``chamfer``; a missing answer has infinite errors.
     """
@@ -35,15 +33,15 @@ def score(pairs, groups, answers, with_chamfer):
         if np.isfinite(T).all():
             truth = nearest_truth(pair.truth, T, groups[pair.shape], pair.shape_pose)
             rre, rte = rotation_error_deg(T, truth), translation_error(T, truth)
-            if with_chamfer:
+            if protocol.with_chamfer:
                 distance = modified_chamfer(pair.source, pair.target, pair.clean, T, pair.truth)
         columns['rre_deg'].append(rre)
         columns['rte'].append(rte)
-        columns['success'].append(is_within(rre, rte, SUCCESS))
-        columns['strict'].append(is_within(rre, rte, STRICT))
+        columns['success'].append(is_within(rre, rte, protocol.success))
+        columns['strict'].append(is_within(rre, rte, protocol.strict))
         chamfer.append(distance)
     columns['cpu_ms'] = [answer['cpu_ms'] for answer in answers]
-    if with_chamfer:
+    if protocol.with_chamfer:
         columns['chamfer'] = chamfer
     for detail in ('status', 'confidence', 'error'):
         if any(detail in answer for answer in answers):
@@ -135,23 +133,25 @@ def _share(hits):
     return {'hits': int(np.sum(hits)), 'of': len(hits), 'interval': [low, high]}
 
 
-def table(summary, labels, bin_label):
+def table(summary, labels, protocol):
     """
     Text of a summary, for a terminal and for a Markdown page.
 
     :param summary: of :func:`summarise`.
     :param labels: dict method -> name for people.
-    :param bin_label: what the bins are.
+    :param protocol: :class:`~dlc_training.evaluate.protocols.Protocol`.
     """
     methods, counts = summary['methods'], summary['counts']
     labels = {**labels, ORACLE: ORACLE}
     lines = [
         f'{counts["pairs"]} pairs of {counts["shapes"]} shapes; {counts["clear"]} have one true '
-        f'pose modulo symmetry, {counts["ambiguous"]} are ambiguous and listed apart.',
+        f'pose modulo symmetry, {counts["ambiguous"]} are ambiguous and listed apart. '
+        f'Success: within {protocol.limit_label(protocol.success)}.',
         '',
     ]
     with_chamfer = any('chamfer' in row for row in methods.values())
-    head = ['method', 'success % [95 %]', '1 deg / 1 %', 'RRE deg', 'RTE', 'CPU ms']
+    strict = f'% within {protocol.limit_label(protocol.strict)}'
+    head = ['method', 'success % [95 %]', strict, 'RRE deg', 'RTE', 'CPU ms']
     if with_chamfer:
         head.insert(5, 'chamfer')
     lines += ['mean / median of RRE, RTE, chamfer; CPU mean of one thread:', '']
@@ -161,7 +161,7 @@ def table(summary, labels, bin_label):
         [labels[name], *(_percent(row['success_by_bin'][edge]) for edge in bins)]
         for name, row in methods.items()
     ]
-    lines += ['', f'success % [95 %] by {bin_label}:', '']
+    lines += ['', f'success % [95 %] by {protocol.bin_label}:', '']
     lines += _grid([['method', *bins], *rows])
     if summary['differences']:
         head = ['dlc_ros minus', 'points [95 %]', 'only dlc_ros', 'only other', 'McNemar p']

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dlc_ros.errors import CloudError, DlcError
-from dlc_training.evaluate import ambiguity, symmetry
+from dlc_training.evaluate import symmetry
 from dlc_training.evaluate.symmetry import SymmetryGroup, find_symmetries
 
 # A timing is only comparable on one thread that does not spin while it waits.
@@ -73,23 +73,27 @@ class Runner:
 
         :param name: for the progress bar.
         :param method: picklable function (source, target, prior) -> pose or (pose, details).
-        :param pairs: list of :class:`~dlc_training.evaluate.protocols.Pair`.
+        :param pairs: list of :class:`~dlc_training.evaluate.pair.Pair`.
         :param key: digest of everything that the answers depend on.
         :return: list of dicts ``transform`` (rows), ``cpu_ms``, and the method's details.
         """
         tasks = [(method, p.source, p.target, p.prior) for p in pairs]
         return self._kept(key, lambda: self.map(name, timed, tasks))
 
-    def judge(self, shapes, pairs, key):
+    def judge(self, protocol, shapes, pairs, key):
         """
         What the truth of each pair allows.
 
+        :param protocol: :class:`~dlc_training.evaluate.protocols.Protocol` of the pairs.
         :param shapes: where the pairs' shapes come from.
         :return: (dict shape index -> :class:`SymmetryGroup`, list of bool: the pair is ambiguous).
         """
         indices = sorted({pair.shape for pair in pairs})
+        if protocol.is_ambiguous is None:
+            trivial = SymmetryGroup(np.zeros(3))
+            return dict.fromkeys(indices, trivial), [False] * len(pairs)
         digest = hashlib.sha256(key.encode())
-        for module in (symmetry, ambiguity):
+        for module in (symmetry, sys.modules[protocol.is_ambiguous.__module__]):
             digest.update(Path(module.__file__).read_bytes())
 
         def compute():
@@ -99,7 +103,7 @@ class Runner:
             tasks = [(pair, by_index[pair.shape]) for pair in pairs]
             return {
                 'groups': [_to_json(group) for group in groups],
-                'ambiguous': self.map('ambiguous pairs', ambiguity.is_ambiguous, tasks),
+                'ambiguous': self.map('ambiguous pairs', protocol.is_ambiguous, tasks),
             }
 
         found = self._kept(digest.hexdigest(), compute)

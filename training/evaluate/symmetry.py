@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from dlc_training.evaluate.baselines import GicpOptions, PreparedGicp
-from dlc_training.evaluate.protocols import pose
+from dlc_training.evaluate.pair import pose
 
 FOLDS = (8, 6, 5, 4, 3, 2)
 # A surface of revolution fits itself at any angle; no fold above shares these with a circle.

@@ -22,7 +22,8 @@ from dlc_training.evaluate.baselines import (
     RansacOptions,
     StartsOptions,
 )
-from dlc_training.evaluate.protocols import PROTOCOLS, apply
+from dlc_training.evaluate.pair import apply
+from dlc_training.evaluate.protocols import PROTOCOLS
 from dlc_training.evaluate.runner import Runner, digest_of, timed
 from dlc_training.evaluate.shapes import open_shapes
 
@@ -129,9 +130,10 @@ def tune(sweep, protocol, shapes, pairs_per_bin, jobs, cache, quiet=False):
     :param quiet: no progress bars.
     """
     shapes = open_shapes(shapes, TUNING_SEED)
-    pairs = list(PROTOCOLS[protocol].pairs(shapes, pairs_per_bin, TUNING_SEED))
+    protocol = PROTOCOLS[protocol]
+    pairs = list(protocol.pairs(shapes, pairs_per_bin, TUNING_SEED))
     with Runner(jobs, cache, quiet) as runner:
-        groups, ambiguous = runner.judge(shapes, pairs, digest_of(pairs))
+        groups, ambiguous = runner.judge(protocol, shapes, pairs, digest_of(pairs))
         clear = ~np.array(ambiguous, bool)
         print(f'{clear.sum()} clear pairs of {len(pairs)}', flush=True)
         if sweep == 'fpfh':
@@ -142,7 +144,7 @@ def tune(sweep, protocol, shapes, pairs_per_bin, jobs, cache, quiet=False):
             method = partial(function, options=variant)
             tasks = [(method, pair.source, pair.target, pair.prior) for pair in pairs]
             answers = runner.map('pairs', timed, tasks)
-            scores = report.score(pairs, groups, answers, with_chamfer=False)
+            scores = report.score(protocol, pairs, groups, answers)
             success = 100 * np.array(scores['success'])[clear].mean()
             cpu_ms = np.mean(scores['cpu_ms'])
             print(f'success {success:5.1f} %, {cpu_ms:4.0f} ms  {variant}', flush=True)

@@ -1,0 +1,76 @@
+"""Arguments that several commands of ``dlc-eval`` share."""
+
+import argparse
+
+MISTAKE = 2
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line, without the usage, which ``--help`` shows."""
+
+    def error(self, message):
+        """Exit with code 2 and one line."""
+        self.exit(MISTAKE, f'{self.prog}: {message}; see {self.prog} --help\n')
+
+
+def at_least(least, kind=int):
+    """Argument type: a number not below ``least``."""
+
+    def number(text):
+        value = kind(text)
+        if not value >= least:
+            raise ValueError
+        return value
+
+    number.__name__ = f'number >= {least}'
+    return number
+
+
+def add_seed(command):
+    """``--seed``."""
+    command.add_argument(
+        '--seed', type=at_least(0), default=0, help='of shapes and pairs (default 0)'
+    )
+
+
+def add_weights(command):
+    """``--weights``."""
+    command.add_argument('--weights', metavar='FILE', help='default: those of the package')
+
+
+def add_shapes(command):
+    """``--shapes``."""
+    command.add_argument(
+        '--shapes',
+        default='generated',
+        metavar='generated|FILE.npz',
+        help='generated solids that were never trained on, or a file with "points" '
+        '(shapes, samples, 3 or more) within the unit sphere',
+    )
+
+
+def add_pairs(command, name, meaning, default=100):
+    """``--pairs`` or ``--pairs-per-bin``."""
+    command.add_argument(
+        name,
+        type=at_least(1),
+        default=default,
+        metavar='N',
+        help=f'{meaning} (default %(default)s)',
+    )
+
+
+def add_methods(command, names):
+    """``--methods``."""
+    command.add_argument(
+        '--methods', nargs='+', metavar='NAME', help=f'default all: {", ".join(names)}'
+    )
+
+
+def add_work(command, folder):
+    """``--out``, ``--jobs`` and ``--quiet``."""
+    command.add_argument(
+        '--out', default=folder, metavar='DIR', help='folder of the results (default %(default)s)'
+    )
+    command.add_argument('--jobs', type=at_least(1), default=1, help='worker processes')
+    command.add_argument('--quiet', action='store_true', help='no progress bars')
