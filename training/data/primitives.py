@@ -1,12 +1,25 @@
 """Primitive solids in closed form: signed distance and uniform samples of the surface."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import torch
 
 
 def _norm(v):
-    return np.linalg.norm(v, axis=-1)
+    return (v**2).sum(-1) ** 0.5
+
+
+def _library(values):
+    """The module whose functions take ``values``: distances are asked for in numpy and torch."""
+    return torch if isinstance(values, torch.Tensor) else np
+
+
+def _like(constant, values):
+    """A numpy constant as what ``values`` can be combined with."""
+    if isinstance(values, torch.Tensor):
+        return torch.as_tensor(constant, dtype=values.dtype, device=values.device)
+    return constant
 
 
 @dataclass(frozen=True)
@@ -22,8 +35,13 @@ class Primitive:
     translation: np.ndarray = field(default_factory=lambda: np.zeros(3))
 
     def distance(self, points):
-        """Signed distance (negative inside) of (..., 3) points; a lower bound outside."""
-        return self.local_distance((points - self.translation) @ self.rotation)
+        """
+        Signed distance (negative inside) of points; a lower bound outside.
+
+        :param points: (..., 3), a numpy array or a torch tensor; so is the answer.
+        """
+        moved = points - _like(self.translation, points)
+        return self.local_distance(moved @ _like(self.rotation, points))
 
     def sample(self, n, rng):
         """Points (n, 3), uniform on the surface, and outward unit normals (n, 3)."""
@@ -32,12 +50,10 @@ class Primitive:
 
     def placed(self, rotation, translation):
         """The same primitive moved by ``p -> rotation @ p + translation``."""
-        return type(self)(
-            **{
-                **self.__dict__,
-                'rotation': rotation @ self.rotation,
-                'translation': rotation @ self.translation + translation,
-            }
+        return replace(
+            self,
+            rotation=rotation @ self.rotation,
+            translation=rotation @ self.translation + translation,
         )
 
 
@@ -60,8 +76,9 @@ class Box(Primitive):
 
     def local_distance(self, p):
         """Signed distance in local coordinates."""
-        q = np.abs(p) - self.half
-        return _norm(np.maximum(q, 0)) + np.minimum(q.max(-1), 0)
+        lib = _library(p)
+        q = abs(p) - _like(self.half, p)
+        return _norm(lib.clip(q, 0, None)) + lib.clip(lib.amax(q, -1), None, 0)
 
     def local_sample(self, n, rng):
         """Uniform surface samples in local coordinates."""
@@ -106,12 +123,12 @@ class Frustum(Primitive):
 
     def local_distance(self, p):
         """Signed distance in local coordinates; exact inside up to the nearest face."""
-        r = np.hypot(p[..., 0], p[..., 1])
+        r = _norm(p[..., :2])
         z = p[..., 2]
         # Distance to the slanted side's line and to the two planes of the caps: their maximum
         # is a lower bound of the distance outside, which is all that ray marching needs.
         side = (r - self.bottom) * self.height + (z + self.height / 2) * (self.bottom - self.top)
-        return np.maximum(side / self._slant, np.abs(z) - self.height / 2)
+        return _library(p).maximum(side / self._slant, abs(z) - self.height / 2)
 
     def local_sample(self, n, rng):
         """Uniform surface samples in local coordinates."""
@@ -155,7 +172,7 @@ class Ellipsoid(Primitive):
 
     def local_distance(self, p):
         """Lower bound of the distance outside; negative inside."""
-        return (_norm(p / self.half) - 1) * self.half.min()
+        return (_norm(p / _like(self.half, p)) - 1) * float(self.half.min())
 
     def local_sample(self, n, rng):
         """Uniform surface samples, by rejection from the stretched sphere."""
@@ -191,8 +208,8 @@ class Torus(Primitive):
 
     def local_distance(self, p):
         """Signed distance in local coordinates."""
-        ring = np.hypot(p[..., 0], p[..., 1]) - self.major
-        return np.hypot(ring, p[..., 2]) - self.minor
+        ring = _norm(p[..., :2]) - self.major
+        return (ring**2 + p[..., 2] ** 2) ** 0.5 - self.minor
 
     def local_sample(self, n, rng):
         """Uniform surface samples, by rejection on the tube's angle."""

@@ -1,8 +1,10 @@
 """One solid: primitives joined and cut; samples of its surface, and what a sensor sees of it."""
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
+import torch
 
 # Surfaces closer than this touch: far above rounding, far below what a sensor resolves.
 _TOUCHING = 1e-9
@@ -26,10 +28,19 @@ class Solid:
 
     def _combined(self, distances):
         """Distance to the whole from the distances to each part and each cut, in that order."""
-        inside = np.minimum.reduce(distances[: len(self.parts)])
+        library = torch if isinstance(distances[0], torch.Tensor) else np
+        inside = reduce(library.minimum, distances[: len(self.parts)])
         for cut in distances[len(self.parts) :]:
-            inside = np.maximum(inside, -cut)
+            inside = library.maximum(inside, -cut)
         return inside
+
+    @property
+    def sphere(self):
+        """Centre (3,) and radius of a sphere that holds the solid."""
+        centre = np.mean([p.translation for p in self.parts], axis=0)
+        return centre, max(
+            float(np.linalg.norm(p.translation - centre)) + p.radius for p in self.parts
+        )
 
     def sample(self, n, rng):
         """
