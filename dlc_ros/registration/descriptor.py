@@ -195,7 +195,7 @@ class _Neighbourhood(nn.Module):
         square = offsets.square().sum(-1, keepdim=True)
         flat = (square - height.square()).clamp_min(0).add(1e-6).sqrt()
         inputs = torch.cat([seen, height, flat, square, seen[..., 1:].abs()], -1)
-        return self.outer(self.inner(inputs).amax(-2))
+        return self.outer(self.inner(inputs).max(-2).values)
 
 
 class _Block(nn.Module):
@@ -230,6 +230,7 @@ class _Block(nn.Module):
     def across(self, features, other):
         q = self._split(self.q(self.norm_across(features)))
         k, v = map(self._split, self.kv(self.norm_across(other)).chunk(2, -1))
-        seen = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        seen = (weights @ v).transpose(1, 2).flatten(-2)
         features = features + self.out_across(seen)
         return features + self.mlp(self.norm_mlp(features))
