@@ -1,7 +1,10 @@
 """Joining a DDS domain: its number, the network interface and the settings big clouds need."""
 
 import os
+import socket
 import weakref
+from contextlib import suppress
+from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from cyclonedds.domain import Domain
@@ -13,19 +16,23 @@ from dlc_ros.errors import DlcError
 # room (sysctl net.core.rmem_max, 208 KiB on many machines) a reliable publisher is asked within
 # milliseconds, not the usual 100, for what did not fit.
 _CONFIG = """<CycloneDDS><Domain>
-<General>{interfaces}<MaxMessageSize>65500B</MaxMessageSize>
+<General>{interfaces}{multicast}<MaxMessageSize>65500B</MaxMessageSize>
 <FragmentSize>65000B</FragmentSize></General>
 {discovery}
 <Internal><SocketReceiveBufferSize min="default" max="16MiB"/><NackDelay>10ms</NackDelay>
 <HeartbeatInterval min="5ms" minsched="5ms">20ms</HeartbeatInterval></Internal>
 </Domain></CycloneDDS>"""
-# Loopback has no multicast: participants find each other by asking the ports of this host, whose
-# numbers follow from a participant's index.
+# On loopback participants find each other by asking the ports of this host, whose numbers follow
+# from a participant's index; without multicast there is no port for groups either.
 _LOOPBACK_ADDRESS = '127.0.0.1'
 _LOOPBACK = ('lo', 'lo0', _LOOPBACK_ADDRESS)
+_LOOPBACK_MULTICAST = '<AllowMulticast>false</AllowMulticast>'
 _LOOPBACK_DISCOVERY = """<Discovery><ParticipantIndex>auto</ParticipantIndex>
 <MaxAutoParticipantIndex>99</MaxAutoParticipantIndex>
 <Peers><Peer address="localhost"/></Peers></Discovery>"""
+
+# Where DDS listens: DDSI-RTPS 2.5, section 9.6.2.3.
+_PORT_BASE, _DOMAIN_GAIN = 7400, 250
 
 # A process can configure a domain once; participants share it and the last one ends it.
 _domains = weakref.WeakValueDictionary()
@@ -57,7 +64,29 @@ def open_domain(domain_id, interface):
     domain = _domains.get(domain_id)
     if domain is None:
         domain = _domains[domain_id] = Domain(domain_id, _configuration(interface))
+        if interface in _LOOPBACK:
+            _hold_to_loopback(domain_id)
     return domain
+
+
+def _hold_to_loopback(domain_id):
+    """
+    Make the kernel drop what comes to this domain's ports from outside this host.
+
+    Cyclone DDS announces and sends on the chosen interface alone, but it hears its unicast ports
+    on all of them. Linux lets a process hold its sockets to a device (since 5.7 without
+    privileges); elsewhere they stay as they are.
+    """
+    first = _PORT_BASE + _DOMAIN_GAIN * domain_id
+    ports = range(first, first + _DOMAIN_GAIN)
+    for entry in Path('/proc/self/fd').glob('*'):
+        with suppress(OSError):
+            if not os.readlink(entry).startswith('socket:'):
+                continue
+            with socket.socket(fileno=os.dup(int(entry.name))) as ours:
+                udp = (ours.family, ours.type) == (socket.AF_INET, socket.SOCK_DGRAM)
+                if udp and ours.getsockname()[1] in ports:
+                    ours.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo\0')
 
 
 def _configuration(interface):
@@ -66,7 +95,11 @@ def _configuration(interface):
         known_by = 'address' if interface[0].isdigit() or ':' in interface else 'name'
         tag = f'<NetworkInterface {known_by}={quoteattr(interface)}/>'
         interfaces = f'<Interfaces>{tag}</Interfaces>'
-    discovery = _LOOPBACK_DISCOVERY if interface in _LOOPBACK else ''
-    ours = _CONFIG.format(interfaces=interfaces, discovery=discovery)
+    local = interface in _LOOPBACK
+    ours = _CONFIG.format(
+        interfaces=interfaces,
+        multicast=_LOOPBACK_MULTICAST if local else '',
+        discovery=_LOOPBACK_DISCOVERY if local else '',
+    )
     theirs = os.environ.get('CYCLONEDDS_URI')
     return f'{ours},{theirs}' if theirs else ours
