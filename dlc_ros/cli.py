@@ -132,6 +132,13 @@ def _add_play(commands):
     command.add_argument('--loop', action='store_true', help='begin again at the end')
     command.add_argument('--clock', action='store_true', help="publish the bag's time on /clock")
     command.add_argument(
+        '--drop-parent',
+        default='',
+        metavar='FRAME',
+        help='leave out transforms with this parent: "map" plays a recording without its own '
+        'map -> odom',
+    )
+    command.add_argument(
         '--wait',
         type=float,
         default=10.0,
@@ -240,7 +247,14 @@ def _play(options):
             'dlc_ros_player', domain_id=options.domain, interface=options.interface
         )
         with participant:
-            player = Player(bag, participant, options.topic, options.rate, options.clock)
+            player = Player(
+                bag,
+                participant,
+                options.topic,
+                options.rate,
+                options.clock,
+                options.drop_parent,
+            )
             _say(
                 f'{bag.duration_ns * 1e-9:.1f} s of {", ".join(player.topics) or "nothing"} '
                 f'at rate {options.rate:g}'

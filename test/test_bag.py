@@ -290,15 +290,15 @@ def test_type_that_nobody_defines_leaves_the_other_topics(tmp_path, caplog):
     assert 'my_robot/msg/Special is not defined' in caplog.text
 
 
-def played(bag, topics, rate=1.0, clock=False, stop=None):
+def played(bag, topics, rate=1.0, clock=False, stop=None, drop_parent=''):
     """Play on this domain: count, messages by topic, clock, seconds that it took."""
     heard = {name: [] for name in topics}
-    kinds = {'/points': CLOUD, '/tf_static': TF, '/words': STRING}
+    kinds = {'/points': CLOUD, '/tf': TF, '/tf_static': TF, '/words': STRING}
     with (
         Participant('player', domain_id=DOMAIN, interface=LOOPBACK) as source,
         Participant('listener', domain_id=DOMAIN, interface=LOOPBACK) as sink,
     ):
-        player = Player(bag, source, topics, rate, clock)
+        player = Player(bag, source, topics, rate, clock, drop_parent)
         for name in topics:
             profile = qos.TF_STATIC if name == '/tf_static' else qos.QosProfile(depth=100)
 
@@ -339,6 +339,35 @@ def test_player_tells_the_time_of_the_recording(tmp_path):
         _, _, clocks, _ = played(bag, ['/points'], rate=0.5, clock=True)
     assert clocks == sorted(clocks) and len(clocks) >= COUNT
     assert clocks[0] == FIRST and clocks[-1] == FIRST + (COUNT - 1) * STEP
+
+
+def test_recorded_pose_in_the_map_can_be_left_out(tmp_path):
+    def message(*edges):
+        return build_message(
+            distro_typestore(),
+            TF,
+            {
+                'transforms': [
+                    {'header': {'frame_id': parent}, 'child_frame_id': child}
+                    for parent, child in edges
+                ]
+            },
+        )
+
+    path, odometry = tmp_path / 'recording', ('odom', 'base_link')
+    with Recorder(path) as recorder:
+        recorder.write('/tf_static', message(('base_link', 'lidar'), ('map', 'site')), FIRST)
+        recorder.write('/tf', message(('map', 'odom'), odometry), FIRST + STEP)
+        recorder.write('/tf', message(('/map', 'odom')), FIRST + 2 * STEP)
+        recorder.write('/tf', message(odometry), FIRST + 3 * STEP)
+    with Bag(path) as bag:
+        sent, heard, _, _ = played(bag, ['/tf', '/tf_static'], drop_parent='map')
+    assert sent == 3
+    children = {
+        topic: [t.child_frame_id for m in messages for t in m.transforms]
+        for topic, messages in heard.items()
+    }
+    assert children == {'/tf': ['base_link', 'base_link'], '/tf_static': ['lidar']}
 
 
 def test_playing_can_be_stopped(tmp_path):

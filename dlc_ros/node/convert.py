@@ -57,6 +57,16 @@ def arguments_of_initial_pose(message):
     return stamp_ns, message.header.frame_id, matrix_from_pose(message.pose.pose), covariance
 
 
+def transforms_without_parent(transforms, frame):
+    """
+    List of ``geometry_msgs/TransformStamped`` without those whose parent is a frame.
+
+    A recording of a robot that localised itself has a map -> odom of its own; beside the one that
+    is found now, consumers would see two.
+    """
+    return [t for t in transforms if t.header.frame_id.lstrip('/') != frame]
+
+
 def tf_values(transforms):
     """:class:`StampedTransform` objects -> values of ``tf2_msgs/TFMessage``."""
     return {'transforms': [transform_values(transform) for transform in transforms]}

@@ -9,6 +9,7 @@ from dlc_ros.node.dds import qos
 from dlc_ros.node.dds.endpoints import SETTLE
 
 _CLOCK_TOPIC = '/clock'
+_TF_TOPICS, _TF_TYPE = ('/tf', '/tf_static'), 'tf2_msgs/msg/TFMessage'
 _CLOCK_PERIOD = 1.0 / 40.0  # as ros2 bag play --clock has it
 
 
@@ -24,14 +25,17 @@ class Player:
     :param topics: names to play; None is all.
     :param rate: seconds of the recording for each second of time.
     :param clock: publish the recording's time on ``/clock``; a recorded one is left out.
+    :param drop_parent: leave out transforms with this parent: ``map`` where the localizer is to
+        say where the robot is; empty plays all.
     :raises DlcError: a topic is not in the recording, the rate is not positive.
     """
 
-    def __init__(self, bag, participant, topics=None, rate=1.0, clock=False):
+    def __init__(self, bag, participant, topics=None, rate=1.0, clock=False, drop_parent=''):
         if not rate > 0.0:
             raise DlcError(f'The rate is {rate:g}; it must be more than 0.')
         self._bag = bag
         self._rate = rate
+        self._drop_parent = drop_parent
         found = bag.select(topics)
         if clock:
             found = [topic for topic in found if topic.name != _CLOCK_TOPIC]
@@ -87,13 +91,26 @@ class Player:
             self._wait_until(stamp_ns, begin, stop)
             if stop.is_set():
                 break
-            self._publishers[name].write_cdr(cdr)
-            sent += 1
-            if on_message:
-                on_message(name)
+            if self._send(name, cdr):
+                sent += 1
+                if on_message:
+                    on_message(name)
         for publisher in self._publishers.values():
             publisher.wait_until_received()
         return sent
+
+    def _send(self, name, cdr):
+        """Send a message but for what is to be left out; returns whether anything was sent."""
+        publisher = self._publishers[name]
+        if not self._drop_parent or name not in _TF_TOPICS or publisher.type_name != _TF_TYPE:
+            publisher.write_cdr(cdr)
+            return True
+        message = self._bag.typestore.deserialize_cdr(cdr, _TF_TYPE)
+        kept = convert.transforms_without_parent(message.transforms, self._drop_parent)
+        if kept:
+            message.transforms = kept
+            publisher.write(message)
+        return bool(kept)
 
     def _wait_until(self, stamp_ns, begin, stop):
         """Let time pass until a message is due, and tell it on the way."""
