@@ -38,7 +38,8 @@ test-ros:  ## tests of the rclpy node, in the Python of the ROS 2 that is source
 
 reliability:  ## faults and scenarios at full size; writes the tables of docs/reliability.md
 	@scripts/setup.sh test
-	@$(BIN)/python -m pytest -m scenario --reliability $(SIZE) $(ARGS)
+	@run() { $(BIN)/python -m pytest -m scenario --reliability $(SIZE) $(ARGS) "$$@"; }; \
+	  run -k soak & run -k 'not soak'; others=$$?; wait $$! && exit $$others
 
 lint:  ## style, as the tests of a change see it
 	@scripts/setup.sh test

@@ -69,9 +69,7 @@ def pytest_runtest_makereport(item, call):
 def pytest_sessionfinish(session):
     rows = session.config.stash[_ROWS]
     if rows and session.config.getoption('--reliability'):
-        page = reliability.PAGE.read_text(encoding='utf-8')
-        page = reliability.update(page, rows, reliability.commit())
-        reliability.PAGE.write_text(page, encoding='utf-8')
+        reliability.write(rows)
 
 
 _ROW = pytest.StashKey()

@@ -57,13 +57,25 @@ class Scenario:
         self.seen.append(text)
 
 
+def write(rows):
+    """Bring the page up to date; several test runs may do so at the same time."""
+    import fcntl
+
+    with PAGE.open('r+', encoding='utf-8') as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        page = update(stream.read(), rows, commit())
+        stream.seek(0)
+        stream.write(page)
+        stream.truncate()
+
+
 def update(page, rows, commit):
     """
     Text of the page with the rows of this run; what was not run, or skipped, stays as it was.
 
     :param page: text, with ``<!-- TABLE -->`` before and ``<!-- end -->`` after each table.
     :param rows: list of :class:`Scenario`.
-    :param commit: what was run.
+    :param commit: its short name.
     """
     for table in TABLES:
         begin, end = f'<!-- {table} -->\n', '<!-- end -->'
