@@ -4,11 +4,12 @@ The rows of ``docs/reliability.md``: what the tests marked ``scenario`` did, and
 A test is marked ``@pytest.mark.scenario(TABLE, NAME, ADAPTER)`` and may take the fixture
 ``scenario``, which tells it how much to do and keeps the numbers that it saw. In an ordinary run
 it does little; ``--reliability SHARE`` makes it do that share of the whole and writes the rows.
-Without a name the test's own is taken, without an adapter its parameter ``adapter``.
+Without a name the test's own is taken, without an adapter its parameter ``adapter``. Tests of one
+name are one row.
 """
 
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parent.parent / 'docs' / 'reliability.md'
@@ -43,9 +44,11 @@ class Scenario:
             **dict(zip(('table', 'name', 'adapter'), mark.args, strict=False)),
             **mark.kwargs,
         }
-        name = values.get('name') or item.originalname.removeprefix('test_').replace('_', ' ')
-        details = ', '.join(map(str, parameters.values()))
-        name = f'{name} ({details})' if details else name
+        name = values.get('name')
+        if name is None:
+            name = item.originalname.removeprefix('test_').replace('_', ' ')
+            details = ', '.join(map(str, parameters.values()))
+            name = f'{name} ({details})' if details else name
         return cls(values['table'], name, values.get('adapter') or own, share)
 
     def size(self, small, full):
@@ -87,7 +90,7 @@ def update(page, rows, commit):
         for line in old.splitlines()[2:]:
             cells = [cell.strip() for cell in line.strip('|').split('|')]
             lines[tuple(cells[:2])] = cells
-        for row in rows:
+        for row in merged(rows):
             if row.table == table and (row.outcome != 'skipped' or _key(row) not in lines):
                 run = '' if row.outcome == 'skipped' else f'{commit}, size {row.share:g}'
                 lines[_key(row)] = [*_key(row), row.outcome, '; '.join(row.seen), run]
@@ -95,6 +98,21 @@ def update(page, rows, commit):
         text = ''.join(f'| {" | ".join(cells)} |\n' for cells in [*head, *lines.values()])
         page = before + begin + text + end + after
     return page
+
+
+def merged(rows):
+    """Rows of the same name as one, which passed if all of them did."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((row.table, *_key(row)), []).append(row)
+    for group in groups.values():
+        outcomes = [row.outcome for row in group]
+        worst = next((o for o in ('failed', 'passed', 'skipped') if o in outcomes), outcomes[0])
+        seen = [text for row in group for text in row.seen]
+        if len(group) > 1:
+            passed = f'{outcomes.count("passed")} of {len(group)} variants passed'
+            seen = [passed, *dict.fromkeys(seen)]
+        yield replace(group[0], outcome=worst, seen=seen)
 
 
 def commit():

@@ -30,6 +30,11 @@ def test_rows_are_added_replaced_and_kept():
     assert update(page, [], 'ghi') == page
 
 
+def test_tests_of_one_name_are_one_row_that_fails_with_any_of_them():
+    page = update(PAGE, [row('a'), row('a', 'failed', ['x']), row('a', seen=['x'])], 'abc')
+    assert '| a | embedded | failed | 2 of 3 variants passed; x | abc, size 1 |' in page
+
+
 def test_what_was_never_run_says_why():
     page = update(PAGE, [row('d', 'skipped', ['no ROS 2'])], 'abc')
     assert '| d | embedded | skipped | no ROS 2 |  |' in page

@@ -6,6 +6,8 @@ All of it comes from the one place where parameters are declared,
 """
 
 import difflib
+import itertools
+import reprlib
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin
 
@@ -36,6 +38,10 @@ _CHANGEABLE = (
     'tracking.',
     'prior.',
 )
+
+# A file may name each parameter of each section once; a few lines of YAML can name more than fit
+# into memory.
+_MOST_NAMES = 10_000
 
 # Parameters that every ROS 2 node has; they are ROS's to check.
 ROS_OWN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
@@ -159,9 +165,16 @@ def read_yaml(path, node_name='localizer'):
         where = getattr(error, 'problem_mark', None)
         line = f' line {where.line + 1}' if where else ''
         raise ParameterError(f'{path}{line} is not valid YAML') from None
+    except RecursionError:
+        raise ParameterError(f'{path} is nested too deeply for a parameter file') from None
     flat = {}
-    for section in _sections(path, document, node_name):
-        flat.update(_flatten(section, ''))
+    try:
+        for section in _sections(path, document, node_name):
+            flat.update(itertools.islice(_flatten(section, ''), _MOST_NAMES))
+    except RecursionError:
+        raise ParameterError(f'{path} is nested too deeply for a parameter file') from None
+    if len(flat) >= _MOST_NAMES:
+        raise ParameterError(f'{path} names more than {_MOST_NAMES} parameters')
     return flat
 
 
@@ -239,10 +252,22 @@ def _as_declared(info, value):
             return float(value)
     elif type(value) is {'bool': bool, 'integer': int, 'string': str}[info.type]:
         return value
-    raise ParameterError(f'{info.name} = {value!r}: expected {info.allowed}')
+    raise ParameterError(f'{info.name} = {_shown(value)}: expected {info.allowed}')
+
+
+def _shown(value):
+    """A value from outside, short enough for one line."""
+    text = _REPR.repr(value)
+    return text if len(text) <= 100 else f'{text[:100]}...'
+
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2
+_REPR.maxstring = _REPR.maxother = 80
 
 
 def _unknown(name, infos):
+    name = str(name)[:100]
     near = difflib.get_close_matches(name, infos, n=1, cutoff=0.5)
     if not near:
         return f'unknown parameter {name!r}; the known ones are listed in docs/parameters.md'
@@ -254,7 +279,7 @@ def _first_problem(error, infos):
     problem = error.errors(include_url=False)[0]
     name = '.'.join(str(part) for part in problem['loc'])
     if name in infos:
-        return f'{name} = {problem["input"]!r}: expected {infos[name].allowed}'
+        return f'{name} = {_shown(problem["input"])}: expected {infos[name].allowed}'
     return problem['msg'].removeprefix('Value error, ')
 
 
