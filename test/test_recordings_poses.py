@@ -1,0 +1,194 @@
+"""Transforms, trajectories and truth: what a recording knows of the sensor's way, and says of it."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags')
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from recordings import FIRST, MOUNT, STEP, Robot, drive, pose_at, room_points, turned  # noqa: E402
+from scipy.spatial.transform import Rotation, Slerp  # noqa: E402
+
+from dlc_ros.errors import DlcError, FileError, TransformUnavailable  # noqa: E402
+from dlc_ros.localization.transforms import TransformTree  # noqa: E402
+from dlc_ros.registration.se3 import quaternion_from_matrix  # noqa: E402
+from dlc_training.recordings.frames import TransformLog, interpolate_poses  # noqa: E402
+from dlc_training.recordings.sources import Recording  # noqa: E402
+from dlc_training.recordings.survey import survey  # noqa: E402
+from dlc_training.recordings.trajectory import read_trajectory  # noqa: E402
+from dlc_training.recordings.truth import Wishes, known_truth  # noqa: E402
+
+TIMES = FIRST + np.arange(40) * STEP
+
+
+def surveyed(path):
+    return survey(Recording([path]), quiet=True)
+
+
+def true_poses(stamps_ns):
+    return np.array([pose_at((s - FIRST) * 1e-9) @ MOUNT for s in stamps_ns])
+
+
+def tum(path, stamps_ns, poses):
+    rows = [
+        f'{s // 10**9}.{s % 10**9:09d} '
+        + ' '.join(map(str, [*p[:3, 3], *quaternion_from_matrix(p)]))
+        for s, p in zip(stamps_ns.tolist(), poses, strict=True)
+    ]
+    path.write_text('# a comment\n' + '\n'.join(rows) + '\n')
+    return path
+
+
+@given(st.integers(0, 10**9), st.integers(1, 30))
+def test_interpolation_is_scipy_slerp_and_a_straight_line(seed, count):
+    rng = np.random.default_rng(seed)
+    stamps = np.cumsum(rng.integers(1, 10**8, count + 1))
+    turns = Rotation.random(count + 1, random_state=seed)
+    poses = np.tile(np.eye(4), (count + 1, 1, 1))
+    poses[:, :3, :3], poses[:, :3, 3] = turns.as_matrix(), rng.normal(size=(count + 1, 3))
+    at = rng.integers(stamps[0], stamps[-1] + 1, 20)
+    found, known = interpolate_poses(stamps, poses, at, 1.0)
+    assert known.all()
+    expected = Slerp(stamps, turns)(at)
+    assert (
+        np.degrees((expected.inv() * Rotation.from_matrix(found[:, :3, :3])).magnitude()).max()
+        < 1e-4
+    )
+    for axis in range(3):
+        assert np.allclose(found[:, axis, 3], np.interp(at, stamps, poses[:, axis, 3]))
+
+
+@pytest.mark.parametrize('gap', [0.5, 5.0])
+def test_nothing_is_known_in_a_gap_or_beyond_the_ends(gap):
+    stamps = np.array([0, 10**9, 10**9 + round(gap * 1e9), 20 * 10**9])
+    poses = np.tile(np.eye(4), (4, 1, 1))
+    at = [-1, 10**9 // 2, 10**9, 10**9 + round(gap * 5e8), 20 * 10**9, 20 * 10**9 + 1]
+    _, known = interpolate_poses(stamps, poses, at, 1.0)
+    assert known.tolist() == [False, True, True, gap <= 1.0, True, False]
+
+
+def test_chains_agree_with_the_buffer_of_the_node():
+    rng = np.random.default_rng(0)
+    log, tree = TransformLog(), TransformTree(cache_s=100)
+    for parent, child, static in (('map', 'odom', False), ('odom', 'base', False),
+                                  ('base', 'lidar', True), ('base', 'camera', True)):  # fmt: skip
+        for i in range(1 if static else 12):
+            matrix = turned(rng.uniform(-180, 180), rng.normal(size=3))
+            log.add(
+                parent, child, i * 10**8, matrix[:3, 3], quaternion_from_matrix(matrix), static
+            )
+            tree.insert(parent, child, i * 10**8, matrix, static)
+    at = rng.integers(0, 11 * 10**8, 30)
+    for target, source in (('map', 'lidar'), ('camera', 'lidar'), ('lidar', 'odom')):
+        poses, known = log.poses(target, source, at, 1.0)
+        assert known.all()
+        for pose, stamp in zip(poses, at, strict=True):
+            assert np.allclose(pose, tree.lookup(target, source, int(stamp) or 1), atol=1e-9)
+    with pytest.raises(TransformUnavailable, match="no frame 'nowhere'"):
+        log.poses('map', 'nowhere', at, 1.0)
+
+
+def test_tf_from_the_map_is_the_truth_interpolated_at_the_stamps(tmp_path):
+    seen = surveyed(drive(tmp_path / 'bag'))
+    truth, reasons = known_truth(seen)
+    poses, known = truth.at(seen.stamps_ns)
+    assert known.all() and not truth.drifts and 'map -> lidar' in truth.provenance
+    assert np.abs(poses - true_poses(seen.stamps_ns)).max() < 1e-6
+    assert reasons == []
+
+
+def test_odom_is_used_where_there_is_no_map_and_known_to_drift(tmp_path):
+    truth, reasons = known_truth(surveyed(drive(tmp_path / 'bag', frame='odom')))
+    assert truth.drifts and truth.frame == 'odom'
+    assert 'map' in reasons[0]
+
+
+def test_gap_in_tf_leaves_clouds_out_and_says_how_many(tmp_path):
+    seen = surveyed(drive(tmp_path / 'bag', gap=(1.0, 2.6)))
+    truth, reasons = known_truth(seen)
+    _, known = truth.at(seen.stamps_ns)
+    assert 13 <= (~known).sum() <= 17
+    assert f'{int((~known).sum())} clouds are left out' in ' '.join(reasons)
+
+
+def test_static_frames_alone_are_no_truth(tmp_path):
+    truth, reasons = known_truth(surveyed(drive(tmp_path / 'bag', frame='')))
+    assert truth is None
+    assert any('static' in reason or 'no frame' in reason for reason in reasons)
+
+
+@pytest.mark.parametrize('kind', ['nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'])
+def test_pose_topics_come_after_tf(tmp_path, kind):
+    with Robot(tmp_path / 'bag') as robot:
+        robot.frames(FIRST, ('base_link', 'lidar', MOUNT), topic='/tf_static')
+        for i, stamp in enumerate(TIMES.tolist()):
+            matrix = pose_at(i * 0.1)
+            x, y, z, w = quaternion_from_matrix(matrix)
+            pose = {
+                'position': dict(zip('xyz', map(float, matrix[:3, 3]), strict=True)),
+                'orientation': dict(x=float(x), y=float(y), z=float(z), w=float(w)),
+            }
+            header = {
+                'frame_id': 'map',
+                'stamp': {'sec': stamp // 10**9, 'nanosec': stamp % 10**9},
+            }
+            values = {'header': header, 'pose': pose}
+            if kind.endswith('Odometry'):
+                values = {'header': header, 'child_frame_id': 'base_link', 'pose': {'pose': pose}}
+            robot.message('/pose', kind, values, stamp)
+            robot.cloud(stamp, room_points(300))
+    truth, reasons = known_truth(surveyed(tmp_path / 'bag'))
+    if kind.endswith('Odometry'):
+        assert '/pose' in truth.provenance
+        assert np.abs(truth.at(TIMES)[0] - true_poses(TIMES)).max() < 1e-9
+    else:  # whose pose it is the message does not say, and identity is not assumed
+        assert truth is None and 'does not say which frame' in ' '.join(reasons)
+
+
+def test_trajectory_file_that_is_named_is_meant(tmp_path):
+    seen = surveyed(drive(tmp_path / 'bag', frame='odom'))
+    path = tum(tmp_path / 'truth.txt', TIMES, [pose_at(i * 0.1) for i in range(40)])
+    truth, _ = known_truth(seen, Wishes(str(path), 'base_link'))
+    assert not truth.drifts and 'truth.txt' in truth.provenance
+    assert np.abs(truth.at(TIMES)[0] - true_poses(TIMES)).max() < 1e-9
+    with pytest.raises(DlcError, match="no frame 'imu'"):
+        known_truth(seen, Wishes(str(path), 'imu'))
+
+
+def test_kitti_file_has_a_line_for_each_cloud(tmp_path):
+    path = tmp_path / 'poses.txt'
+    poses = true_poses(TIMES)
+    np.savetxt(path, poses[:, :3].reshape(-1, 12))
+    stamps, found = read_trajectory(path, TIMES)
+    assert (stamps == TIMES).all() and np.allclose(found, poses)
+    with pytest.raises(FileError, match='40 poses for 39 clouds'):
+        read_trajectory(path, TIMES[:-1])
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('1 2 3\n', 'lines of'),
+        ('a b c d e f g h\n', 'not a trajectory'),
+        ('5.0 0 0 0 0 0 0 1\n6.0 0 0 0 0 0 0 1\n', 'do not overlap'),
+        ('', 'lines of'),
+    ],
+)
+def test_bad_trajectory_files_are_one_clear_error(tmp_path, text, message):
+    path = tmp_path / 'poses.txt'
+    path.write_text(text)
+    with pytest.raises(FileError, match=message):
+        read_trajectory(path, TIMES)
+
+
+@pytest.mark.parametrize('seconds', [-37.25, 1200.0, -1.6e9])
+def test_clouds_of_another_clock_are_moved_to_that_of_the_transforms_and_named(tmp_path, seconds):
+    seen = surveyed(drive(tmp_path / 'bag', clock_ns=round(seconds * 1e9)))
+    assert any('another clock' in note for note in seen.notes)
+    assert abs((seen.stamps_ns[0] - seen.header_ns[0]) * 1e-9 + seconds) < 0.01
+    truth, _ = known_truth(seen)
+    poses, known = truth.at(seen.stamps_ns)
+    assert known.mean() > 0.9
+    expected = true_poses(TIMES)[known]
+    assert np.linalg.norm(poses[known][:, :3, 3] - expected[:, :3, 3], axis=1).max() < 0.02

@@ -1,0 +1,151 @@
+"""Recordings as people have them: folders, parts, cut off, without metadata, without clouds."""
+
+import shutil
+
+import pytest
+
+pytest.importorskip('rosbags')
+
+from recordings import FIRST, STEP, Robot, drive, room_points  # noqa: E402
+from rosbags import rosbag2  # noqa: E402
+
+from dlc_ros.errors import DlcError, FileError  # noqa: E402
+from dlc_ros.node.bag import Bag  # noqa: E402
+from dlc_ros.node.definitions import distro_typestore  # noqa: E402
+from dlc_training.recordings.sources import Recording  # noqa: E402
+from dlc_training.recordings.survey import survey  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory):
+    return drive(tmp_path_factory.mktemp('bag') / 'robot')
+
+
+def as_sqlite3(source, path):
+    """The same messages in a .db3."""
+    store = distro_typestore()
+    with Bag(source) as bag, rosbag2.Writer(
+        path, version=8, storage_plugin=rosbag2.StoragePlugin.SQLITE3
+    ) as writer:  # fmt: skip
+        kinds = {name: topic.type_name for name, topic in bag.topics.items()}
+        connections = {
+            name: writer.add_connection(name, kind, typestore=store)
+            for name, kind in kinds.items()
+        }
+        for topic, stamp_ns, cdr in bag.messages():
+            writer.write(connections[topic], stamp_ns, cdr)
+    return path
+
+
+def cut(source, path, share):
+    """The first ``share`` of a file's bytes."""
+    data = source.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    return path
+
+
+def stamps_of(recording):
+    return [m.stamp_ns for m in recording.messages(['/points'])]
+
+
+def test_folder_of_bags_is_one_recording_in_the_order_of_time(tmp_path, bag):
+    with Robot(tmp_path / 'a_later') as robot:
+        for i in range(3):
+            robot.cloud(FIRST + 100 * STEP + i, room_points(50))
+    shutil.copytree(bag, tmp_path / 'b_earlier')
+    recording = Recording([tmp_path])
+    stamps = stamps_of(recording)
+    assert len(stamps) == 43 and stamps == sorted(stamps)
+    assert recording.topics['/points'].count == 43
+
+
+def test_several_paths_and_one_folder_of_them_have_the_same_fingerprint(tmp_path, bag):
+    for name in 'ab':
+        shutil.copytree(bag, tmp_path / name)
+    both = Recording([tmp_path / 'a', tmp_path / 'b']).fingerprint()
+    assert both == Recording([tmp_path]).fingerprint() != Recording([bag]).fingerprint()
+
+
+@pytest.mark.parametrize('share', [0.35, 0.8, 0.999])
+def test_mcap_that_was_cut_off_gives_what_is_whole(tmp_path, bag, share):
+    whole = stamps_of(Recording([bag]))
+    path = cut(next(bag.glob('*.mcap')), tmp_path / 'cut.mcap', share)
+    recording = Recording([path])
+    found = stamps_of(recording)
+    assert found == whole[: len(found)]
+    assert len(found) >= (share - 0.3) * len(whole)
+    assert 'cut off' in recording.notes[0] and '%' in recording.notes[0]
+
+
+def test_sqlite3_that_was_cut_off_gives_what_is_whole(tmp_path, bag):
+    whole = as_sqlite3(bag, tmp_path / 'whole')
+    path = cut(next(whole.glob('*.db3')), tmp_path / 'cut.db3', 0.6)
+    found = stamps_of(Recording([path]))
+    assert found and found == stamps_of(Recording([whole]))[: len(found)]
+
+
+def test_folder_without_metadata_is_read_file_by_file(tmp_path, bag):
+    folder = tmp_path / 'not_ended'
+    folder.mkdir()
+    shutil.copy(next(bag.glob('*.mcap')), folder)
+    recording = Recording([folder])
+    assert len(stamps_of(recording)) == 40
+    assert 'metadata.yaml' in recording.notes[0]
+
+
+def test_damaged_bag_beside_a_good_one_is_named_and_left_out(tmp_path, bag):
+    shutil.copytree(bag, tmp_path / 'good')
+    (tmp_path / 'bad.mcap').write_bytes(b'no bag at all')
+    recording = Recording([tmp_path])
+    assert len(stamps_of(recording)) == 40
+    assert any('bad.mcap' in note for note in recording.notes)
+
+
+@pytest.mark.parametrize('content', [b'', b'\x89MCAP0\r\n', b'rubbish' * 100])
+def test_file_of_which_nothing_is_readable_is_one_clear_error(tmp_path, content):
+    path = tmp_path / 'broken.mcap'
+    path.write_bytes(content)
+    with pytest.raises(FileError, match='broken.mcap'):
+        Recording([path])
+
+
+def test_missing_and_empty_folders_are_one_clear_error(tmp_path):
+    for path in (tmp_path / 'nowhere', tmp_path):
+        with pytest.raises(FileError, match='give a bag or a folder'):
+            Recording([path])
+
+
+def test_recording_without_clouds_lists_what_it_has(tmp_path):
+    recording = Recording([drive(tmp_path / 'bag', clouds=False)])
+    with pytest.raises(DlcError, match=r'no PointCloud2 topic.*/tf \[tf2_msgs'):
+        recording.cloud_topic()
+
+
+def test_several_cloud_topics_are_offered_with_their_counts(tmp_path):
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(3):
+            robot.cloud(FIRST + i, room_points(50), topic='/front')
+            robot.cloud(FIRST + i, room_points(50), topic='/rear', frame='rear')
+    recording = Recording([tmp_path / 'bag'])
+    with pytest.raises(DlcError, match=r'--topic: /front \(3 clouds\), /rear \(3 clouds\)'):
+        recording.cloud_topic()
+    assert recording.cloud_topic('rear').name == '/rear'
+    with pytest.raises(DlcError, match='no cloud topic /top; it has: /front'):
+        recording.cloud_topic('/top')
+    assert survey(recording, '/rear', quiet=True).frame == 'rear'
+
+
+def test_recording_of_no_length_is_refused(tmp_path):
+    with Robot(tmp_path / 'bag') as robot:
+        robot.cloud(FIRST, room_points(50))
+    with pytest.raises(FileError, match='1 cloud'):
+        survey(Recording([tmp_path / 'bag']), quiet=True)
+
+
+def test_clouds_of_two_frames_on_one_topic_the_fewer_are_left_out_and_counted(tmp_path):
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(6):
+            frame = 'other' if i == 3 else 'lidar'
+            robot.cloud(FIRST + i * STEP, room_points(200), frame=frame)
+    seen = survey(Recording([tmp_path / 'bag']), quiet=True)
+    assert seen.frame == 'lidar' and "{'other': 1}" in ' '.join(seen.notes)

@@ -1,0 +1,164 @@
+"""Odometry and accepted registrations -> poses in the reference's frame: self-made labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from dlc_ros.errors import CloudError, DlcError
+from dlc_ros.registration.options import RegistrationOptions
+from dlc_ros.registration.registrar import Registrar
+from dlc_ros.registration.se3 import inverse, rotation_angle_deg, transform_points
+from dlc_training.recordings.scans import thin
+
+# A place is searched for with the scans of so much way around it [median ranges]: they see more.
+_WINDOW = 1.0
+_MOST_SEARCHES = 120
+# Two places found agree if odometry between them does, to so much [m, deg] and per metre of way.
+_AGREE_M, _AGREE_DEG = 0.25, 3.0
+_AGREE_PER_M, _AGREE_DEG_PER_M = 0.04, 0.5
+# What odometry may be off: at once, and per metre of way [m, rad].
+_SIGMA_M, _SIGMA_RAD = 0.05, 0.02
+_SIGMA_PER_M, _SIGMA_RAD_PER_M = 0.05, 0.01
+# Between accepted scans so far apart [median ranges] odometry carries the pose.
+_LONGEST_BRIDGE = 4.0
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """
+    Poses of scans in the reference's frame.
+
+    :param poses: (N, 4, 4) ``T_reference_sensor``; ``known`` (N,) bool: near an accepted one.
+    :param accepted: (N,) bool: the scan itself was registered and the gate accepted it.
+    :param searches: places that were searched for without a prior; ``found`` of them accepted.
+    """
+
+    poses: np.ndarray
+    known: np.ndarray
+    accepted: np.ndarray
+    searches: int
+    found: int
+
+
+def anchor(index, odometry, reference, weights, median_range, first=None, quiet=False):
+    """
+    Place a recording in a reference that its odometry knows nothing of.
+
+    Scans are searched for with the present weights until two of them agree with the odometry
+    between them; from there each scan is registered from where odometry carries the last
+    accepted one, forwards and backwards. A scan that the gate rejects takes its pose from
+    odometry between accepted neighbours, so the hard ones are labelled as well.
+
+    :param index: :class:`~dlc_training.recordings.index.Index`.
+    :param odometry: (N, 4, 4) of its scans, exact over short ways.
+    :param reference: (M, 3) [m].
+    :param weights: present weights file; None for those of the package.
+    :param median_range: of the scans [m].
+    :param first: (4, 4) ``T_reference_sensor`` of the first scan, if it is known.
+    :return: :class:`Anchored`.
+    :raises DlcError: the recording cannot be placed.
+    """
+    registrar = Registrar(reference, weights, RegistrationOptions(device='cpu'))
+    way = np.concatenate(
+        [[0.0], np.cumsum(np.linalg.norm(np.diff(odometry[:, :3, 3], axis=0), axis=1))]
+    )
+    searches = found = 0
+    if first is not None:
+        seeds = [(0, first)]
+    else:
+        seeds, searches, found = _search(index, odometry, way, registrar, median_range, quiet)
+    poses = odometry.copy()
+    accepted = np.zeros(len(index), bool)
+    start, pose = seeds[0]
+    runs = (range(start, len(index)), range(start - 1, -1, -1))
+    with tqdm(
+        total=len(index), desc='placing', unit='scan', disable=quiet, leave=False, mininterval=1
+    ) as bar:
+        for run in runs:
+            last, at = pose, start
+            for n in run:
+                guess = last @ inverse(odometry[at]) @ odometry[n]
+                moved = abs(way[n] - way[at])
+                answer = _near(registrar, index.scan(n), guess, moved)
+                if answer is not None:
+                    poses[n], accepted[n] = answer, True
+                    last, at = answer, n
+                bar.update()
+    if not accepted.any():
+        raise DlcError('the recording could not be placed: no scan was accepted near its start')
+    known = _bridge(poses, odometry, accepted, way, _LONGEST_BRIDGE * median_range)
+    return Anchored(poses, known, accepted, searches, found)
+
+
+def _search(index, odometry, way, registrar, median_range, quiet):
+    """Two places found without a prior that agree; returns [(scan, pose)], searches, accepted."""
+    count = min(_MOST_SEARCHES, len(index))
+    # Golden steps: early searches are spread over the whole recording.
+    order = np.unique(
+        (np.arange(count) * 0.618034 % 1 * len(index)).astype(int), return_index=True
+    )
+    order = order[0][np.argsort(order[1])]
+    answers = []
+    for done, n in enumerate(
+        tqdm(order, 'searching', unit='place', disable=quiet, leave=False, mininterval=1), 1
+    ):
+        near = np.flatnonzero(np.abs(way - way[n]) <= _WINDOW * median_range)
+        near = near[np.linspace(0, len(near) - 1, min(len(near), 12)).astype(int)]
+        cloud = np.concatenate(
+            [transform_points(inverse(odometry[n]) @ odometry[m], index.scan(m)) for m in near]
+        )
+        try:
+            answer = registrar.register(thin(cloud.astype(float)))
+        except CloudError:
+            continue
+        if not answer.accepted:
+            continue
+        for other, pose in answers:
+            if _agree(
+                pose, answer.transform, odometry[other], odometry[n], abs(way[n] - way[other])
+            ):
+                return [(int(n), answer.transform)], done, len(answers) + 1
+        answers.append((int(n), answer.transform))
+    raise DlcError(
+        f'the recording could not be placed in the reference: {len(answers)} of {len(order)} '
+        'places were recognised by the present weights, and no two of them agree with the way '
+        'between them; give --initial-pose (of the first cloud in the reference), or poses in the '
+        "reference's frame as --trajectory"
+    )
+
+
+def _agree(first, second, odometry_first, odometry_second, way):
+    seen = inverse(first) @ second
+    driven = inverse(odometry_first) @ odometry_second
+    error = inverse(seen) @ driven
+    shift = np.linalg.norm(error[:3, 3])
+    return (
+        shift < _AGREE_M + _AGREE_PER_M * way
+        and rotation_angle_deg(error[:3, :3]) < _AGREE_DEG + _AGREE_DEG_PER_M * way
+    )
+
+
+def _near(registrar, cloud, guess, moved):
+    sigma = [_SIGMA_M + _SIGMA_PER_M * moved] * 3 + [_SIGMA_RAD + _SIGMA_RAD_PER_M * moved] * 3
+    try:
+        answer = registrar.register(cloud, guess, np.diag(np.square(sigma)))
+    except CloudError:
+        return None
+    return answer.transform if answer.accepted else None
+
+
+def _bridge(poses, odometry, accepted, way, longest):
+    """Fill poses between accepted scans by odometry from both sides; returns which are known."""
+    known = accepted.copy()
+    there = np.flatnonzero(accepted)
+    for n in np.flatnonzero(~accepted):
+        place = np.searchsorted(there, n)
+        sides = [there[i] for i in (place - 1, place) if 0 <= i < len(there)]
+        sides = [m for m in sides if abs(way[n] - way[m]) <= longest]
+        if len(sides) < 2:
+            continue
+        carried = [poses[m] @ inverse(odometry[m]) @ odometry[n] for m in sides]
+        near = int(abs(way[n] - way[sides[1]]) < abs(way[n] - way[sides[0]]))
+        poses[n], known[n] = carried[near], True
+    return known

@@ -1,0 +1,116 @@
+"""Old and new weights on the held-out part and on generated shapes: the same problems for both."""
+
+import hashlib
+import time
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dlc_ros.errors import CloudError
+from dlc_ros.registration.options import RegistrationOptions
+from dlc_ros.registration.registrar import Registrar
+from dlc_ros.registration.se3 import inverse, rotation_angle_deg
+from dlc_training.recordings.files import read_json, write_json
+
+# A scan is placed right within these (protocol `scan-to-map`), or, where scans are smaller than
+# that, within this share of their median range.
+SUCCESS_DEG, SUCCESS_M, _SUCCESS_SHARE = 1.0, 0.2, 0.1
+
+
+def success_limits(median_range):
+    """Rotation [deg] and translation [m] within which a scan is placed right."""
+    return SUCCESS_DEG, min(SUCCESS_M, _SUCCESS_SHARE * median_range)
+
+
+def judge_held_out(folder, index, poses, numbers, reference, weights, median_range, quiet=False):
+    """
+    Register held-out scans against the whole reference, nothing known beforehand.
+
+    Every answer is kept in ``folder`` as it comes, so an interrupted judgement goes on.
+
+    :param poses: (N, 4, 4) ``T_reference_sensor`` of all scans; those of ``numbers`` are judged.
+    :param weights: :class:`~dlc_ros.registration.weights.LoadedWeights`.
+    :return: dict of lists, one entry a scan: ``number``, ``rotation_deg``, ``translation_m``,
+        ``success``, ``accepted``, ``cpu_ms``.
+    """
+    digest = hashlib.sha256(index.facts['key'].encode() + weights.sha256.encode())
+    digest.update(np.ascontiguousarray(reference).tobytes())
+    path = Path(folder) / f'held_out_{digest.hexdigest()[:16]}.json'
+    answers = read_json(path) or {}
+    registrar = None
+    limits = success_limits(median_range)
+    rows = []
+    for n in tqdm(
+        numbers, 'held-out scans', unit='scan', disable=quiet, leave=False, mininterval=1
+    ):
+        key = str(int(n))
+        if key not in answers:
+            if registrar is None:
+                options = RegistrationOptions(device='cpu')
+                registrar = Registrar(reference, str(weights.path), options)
+            answers[key] = _answer(registrar, index.scan(n))
+            if len(answers) % 20 == 0:
+                write_json(path, answers)
+        rows.append((int(n), *_errors(answers[key], poses[n]), answers[key]))
+    write_json(path, answers)
+    return {
+        'number': [row[0] for row in rows],
+        'rotation_deg': [row[1] for row in rows],
+        'translation_m': [row[2] for row in rows],
+        'success': [bool(row[1] < limits[0] and row[2] < limits[1]) for row in rows],
+        'accepted': [row[3]['accepted'] for row in rows],
+        'cpu_ms': [row[3]['cpu_ms'] for row in rows],
+    }
+
+
+def _answer(registrar, scan):
+    start = time.process_time()
+    try:
+        found = registrar.register(scan)
+        transform, accepted = found.transform.tolist(), bool(found.accepted)
+    except CloudError:
+        transform, accepted = None, False
+    spent = 1e3 * (time.process_time() - start)
+    return {'transform': transform, 'accepted': accepted, 'cpu_ms': round(spent, 1)}
+
+
+def _errors(answer, truth):
+    if answer['transform'] is None:
+        return 180.0, float('inf')
+    error = inverse(truth) @ np.array(answer['transform'])
+    return float(rotation_angle_deg(error[:3, :3])), float(np.linalg.norm(error[:3, 3]))
+
+
+def judge_benchmark(folder, weights, pairs_per_bin, quiet=False):
+    """
+    ``so3-crop`` on generated solids that were never trained on: whether something was forgotten.
+
+    :param weights: dict name -> weights file or None for those of the package.
+    :return: dict name -> list of bool, success of each pair with a clear truth; same pairs.
+    """
+    from dlc_training.evaluate import report
+    from dlc_training.evaluate.methods import DlcRos, Settings, fingerprint
+    from dlc_training.evaluate.protocols import PROTOCOLS
+    from dlc_training.evaluate.runner import Runner, digest_of
+    from dlc_training.evaluate.shapes import open_shapes
+
+    shapes = open_shapes('generated', 0)
+    protocol = PROTOCOLS['so3-crop']
+    pairs = list(protocol.pairs(shapes, pairs_per_bin, 0))
+    digest = digest_of(pairs)
+    folder = Path(folder)
+    out = {}
+    with Runner(1, folder, quiet) as runner:
+        groups, ambiguous = runner.judge(protocol, shapes, pairs, digest)
+        for name, path in weights.items():
+            settings = Settings(path, folder)
+            key = f'{fingerprint("dlc_ros", settings)[:12]}{digest[:12]}'
+            answers = runner.run(name, DlcRos(path), pairs, key)
+            scores = report.score(protocol, pairs, groups, answers)
+            out[name] = [
+                bool(hit)
+                for hit, open_ in zip(scores['success'], ambiguous, strict=True)
+                if not open_
+            ]
+    return out

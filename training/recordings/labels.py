@@ -1,0 +1,110 @@
+"""Poses in the reference's frame: given, searched for, or those of a map that is built."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlc_ros.files import read_cloud, read_transform, write_cloud
+from dlc_training.recordings.anchoring import anchor
+from dlc_training.recordings.consistency import check_training_poses
+from dlc_training.recordings.files import read_arrays, write_arrays
+from dlc_training.recordings.map_building import build_map, take_drift_out
+
+# Scans that tell whether poses are in the reference's frame at all.
+_PROBED, _LEAST_AGREEING = 15, 0.5
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """
+    What a scan's pose is.
+
+    :param poses: (N, 4, 4) ``T_reference_sensor``; ``known`` (N,) bool.
+    :param reference: (M, 3) [m].
+    :param in_map: (N,) bool: the scan is part of the reference, so it cannot be judged by it.
+    :param self_labelled: whether the poses were made with the present weights.
+    :param text: where they come from, for people.
+    """
+
+    poses: np.ndarray
+    known: np.ndarray
+    reference: np.ndarray
+    in_map: np.ndarray
+    self_labelled: bool
+    text: str
+
+
+class Labels:
+    """Makes :class:`Labelled`; what takes time is kept in ``out`` and found again."""
+
+    def __init__(self, source, out, weights, seen, index, trajectory, quiet):
+        self.source, self.out, self.weights, self.seen = source, out, weights, seen
+        self.index, self.trajectory, self.quiet = index, trajectory, quiet
+
+    def make(self, own, reference):
+        """
+        Label all scans.
+
+        :param own: (N, 4, 4) poses as the truth has them.
+        :param reference: (M, 3) [m], or None to build a map.
+        """
+        everywhere, nowhere = np.ones(len(own), bool), np.zeros(len(own), bool)
+        if reference is None:
+            return self._in_own_map(own, everywhere)
+        text = ''
+        if not self.trajectory.drifts:
+            if self._fits(own, reference):
+                return Labelled(
+                    own, everywhere, reference, nowhere, False, 'as the truth gives them'
+                )
+            text = 'the poses are not in the frame of the reference; '
+        found = self._kept('labels', lambda: self._anchored(own, reference))
+        return Labelled(
+            found['poses'], found['known'], reference, nowhere, True, text + str(found['text'])
+        )
+
+    def _in_own_map(self, own, everywhere):
+        poses, text = own, 'as the truth gives them'
+        if self.trajectory.drifts and not self.trajectory.self_made:
+            poses = self._kept('drift', lambda: {
+                'poses': take_drift_out(self.index, own, self.seen.ranges[1], self.quiet)
+            })['poses']  # fmt: skip
+            text = 'odometry, its drift taken out by scan-to-map registration (no loops closed)'
+        # Every other scan makes the map: those that are judged must not be in it themselves.
+        in_map = np.arange(len(own)) % 2 == 0
+        path = self.out / 'map.ply'
+        if not path.is_file():
+            points = build_map(self.index, poses, np.flatnonzero(in_map), self.seen.ranges[1])
+            write_cloud(path, points)
+        return Labelled(poses, everywhere, read_cloud(path), in_map, False, text)
+
+    def _fits(self, own, reference):
+        numbers = np.unique(np.linspace(0, len(own) - 1, _PROBED).astype(int))
+        checked = check_training_poses(
+            self.index, own, numbers, reference, self.seen.ranges[1], True
+        )
+        return checked.kept.mean() >= _LEAST_AGREEING
+
+    def _anchored(self, own, reference):
+        first = None
+        if self.source.initial_pose is not None:
+            first = read_transform(self.source.initial_pose)
+        found = anchor(
+            self.index, own, reference, self.weights, self.seen.ranges[1], first, self.quiet
+        )
+        text = (
+            'odometry placed in the reference by the present weights (self-labels): '
+            f'{int(found.accepted.sum())} of {len(own)} scans accepted by the gate, '
+            f'{int((found.known & ~found.accepted).sum())} carried by odometry between those'
+        )
+        return {'poses': found.poses, 'known': found.known, 'text': text}
+
+    def _kept(self, name, make):
+        """Arrays of a stage, made once for this index, these weights and this reference."""
+        key = f'{self.index.facts["key"]} {self.weights} {self.source.reference}'
+        path = self.out / 'index' / f'{name}.npz'
+        found = read_arrays(path)
+        if found is None or str(found['key']) != key:
+            write_arrays(path, key=key, **make())
+            found = read_arrays(path)
+        return found

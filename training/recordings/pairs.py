@@ -1,0 +1,210 @@
+"""Training pairs of a recording: scan to reference and scan to scan, as the engine reads them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dlc_ros.errors import FileError
+from dlc_ros.registration.se3 import inverse, transform_points
+from dlc_training.data.pairs import FEWEST_POINTS, Pair, random_transform
+from dlc_training.recordings.files import read_arrays, read_json, write_arrays, write_json
+from dlc_training.recordings.index import Index
+from dlc_training.recordings.map_building import StableCells
+
+# Share of pairs that are scan to reference; the others are scan to scan.
+_TO_REFERENCE = 0.75
+# Share of those whose reference is the whole one; the others see a part of it around the scan.
+_WHOLE = 0.5
+# Radius of such a part and how far the scan is from its middle [median ranges].
+_PART, _OFF_CENTRE = (1.5, 6.0), 0.8
+# What moves stays in this share of the scans: a robot has to register among people.
+_WITH_MOVING = 0.5
+# Points of a cloud: as many as the network may look at, and a thinned scan's.
+_TARGET_POINTS, _SOURCE_POINTS = 4096, (1024, 4096)
+# Scans overlap by this share of their points: less teaches nothing, more is the same view.
+OVERLAP = (0.3, 0.95)
+_NEIGHBOURS = 8
+
+
+class RecordedPairs:
+    """
+    Pairs of one recording, addressed so that every process gives the same pair.
+
+    Draws are dealt to *lanes*: lane ``l`` of ``L`` owns shards ``l, l + L, ...`` of the index and
+    visits their scans in a random order, shard after shard, each once a round. A process that
+    serves some of the lanes therefore reads their shards alone, one at a time. With fewer shards
+    than lanes, lanes share them.
+
+    :param folder: what :func:`write_pairs` wrote.
+    :raises FileError: it is missing or damaged.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        facts, arrays = (
+            read_json(self.folder / 'pairs.json'),
+            read_arrays(self.folder / 'pairs.npz'),
+        )
+        if facts is None or arrays is None:
+            raise FileError(f'{self.folder}: no pairs of a recording; run dlc-retrain again')
+        self.facts = facts
+        self.index = Index(self.folder / facts['index'])
+        self.index.most_open = 2
+        self._numbers, self._poses = arrays['numbers'], arrays['poses']
+        self._neighbours = arrays['neighbours']
+        self._reference = arrays['reference']
+        self._stable = StableCells(arrays['stable'], facts['stable_edge'])
+        self._range = facts['median_range']
+        shards = self.index.shard_of[self._numbers]
+        self._by_shard = [np.flatnonzero(shards == s) for s in np.unique(shards)]
+        self._order = {}
+
+    def __len__(self):
+        return len(self._numbers)
+
+    def pair(self, seed, draw, lane, lanes):
+        """
+        One pair.
+
+        :param seed: of the data set.
+        :param draw: number of the draw in this lane, >= 0.
+        :param lane: 0..lanes-1.
+        :return: :class:`~dlc_training.data.pairs.Pair` of kind ``recorded``.
+        """
+        place = self._scan_of(seed, draw, lane, lanes)
+        rng = np.random.default_rng([seed, lane, draw, 41])
+        neighbours = self._neighbours[place]
+        neighbours = neighbours[neighbours >= 0]
+        to_reference = rng.uniform() < _TO_REFERENCE or len(neighbours) == 0
+        source = self._source(place, rng)
+        if to_reference:
+            target, truth = self._part_of_reference(place, rng), self._poses[place]
+        else:
+            other = int(rng.choice(neighbours))
+            target = self._still(other)
+            target = target[_some(rng, len(target), _TARGET_POINTS)]
+            truth = inverse(self._poses[other]) @ self._poses[place]
+        return _moved_anywhere(rng, source, target, truth)
+
+    def _scan_of(self, seed, draw, lane, lanes):
+        shards = self._by_shard[lane % len(self._by_shard) :: lanes] or [self._by_shard[0]]
+        size = sum(len(shard) for shard in shards)
+        turn, at = divmod(draw, size)
+        if self._order.get(lane, (None,))[0] != (seed, turn, lanes):
+            rng = np.random.default_rng([seed, lane, turn, 43])
+            order = np.concatenate(
+                [rng.permutation(shards[i]) for i in rng.permutation(len(shards))]
+            )
+            self._order[lane] = (seed, turn, lanes), order
+        return int(self._order[lane][1][at])
+
+    def _source(self, place, rng):
+        if rng.uniform() < _WITH_MOVING:
+            points = self.index.scan(self._numbers[place]).astype(np.float64)
+        else:
+            points = self._still(place)
+        count = int(np.exp(rng.uniform(*np.log(_SOURCE_POINTS))))
+        return points[_some(rng, len(points), count)]
+
+    def _still(self, place):
+        """A scan without what moves, if enough is left."""
+        points = self.index.scan(self._numbers[place]).astype(np.float64)
+        still = self._stable.hold(transform_points(self._poses[place], points))
+        return points[still] if still.sum() >= 2 * FEWEST_POINTS else points
+
+    def _part_of_reference(self, place, rng):
+        points = self._reference
+        if rng.uniform() >= _WHOLE:
+            direction = rng.normal(size=3) * (1, 1, 0.1)
+            middle = self._poses[place][:3, 3] + (
+                direction / np.linalg.norm(direction) * rng.uniform(0, _OFF_CENTRE) * self._range
+            )
+            radius = np.exp(rng.uniform(*np.log(_PART))) * self._range
+            near = np.flatnonzero(((points - middle) ** 2).sum(1) < radius**2)
+            if len(near) >= 2 * FEWEST_POINTS:
+                points = points[near]
+        return points[_some(rng, len(points), _TARGET_POINTS)].astype(np.float64)
+
+
+def write_pairs(folder, index, poses, numbers, reference, stable, median_range):
+    """
+    Write what :class:`RecordedPairs` reads beside the index.
+
+    :param folder: to make.
+    :param index: :class:`Index`.
+    :param poses: (N, 4, 4) ``T_reference_sensor`` of all scans.
+    :param numbers: (K,) scans of the training part that were kept.
+    :param reference: (M, 3) the training part of the reference.
+    :param stable: :class:`StableCells` in the reference's frame.
+    :param median_range: of the scans [m].
+    :raises FileError: the folder cannot be written.
+    """
+    import os
+
+    folder = Path(folder)
+    write_arrays(
+        folder / 'pairs.npz',
+        numbers=numbers,
+        poses=poses[numbers],
+        neighbours=_overlapping(index, poses, numbers, stable.edge),
+        reference=reference.astype(np.float32),
+        stable=stable.keys,
+    )
+    write_json(
+        folder / 'pairs.json',
+        {
+            'index': os.path.relpath(index.folder, folder),
+            'stable_edge': stable.edge,
+            'median_range': median_range,
+            'key': index.facts['key'],
+            'scans': len(numbers),
+        },
+    )
+
+
+def _overlapping(index, poses, numbers, edge):
+    """
+    For each scan those of the same shard that see :data:`OVERLAP` of it, (K, 8), -1 for none.
+
+    Neighbours are taken from one shard so that a pair never needs two.
+    """
+    from dlc_training.recordings.map_building import cell_keys
+
+    out = np.full((len(numbers), _NEIGHBOURS), -1)
+    shards = index.shard_of[numbers]
+    for shard in np.unique(shards):
+        places = np.flatnonzero(shards == shard)
+        cells = [
+            np.unique(cell_keys(transform_points(poses[n], index.scan(n)), 2 * edge))
+            for n in numbers[places]
+        ]
+        for i, place in enumerate(places):
+            share = np.array(
+                [np.isin(cells[i], other, assume_unique=True).mean() for other in cells]
+            )
+            share[i] = 0
+            good = np.flatnonzero((share >= OVERLAP[0]) & (share <= OVERLAP[1]))
+            # The least overlap first: those are the pairs that teach most.
+            good = good[np.argsort(share[good])][:_NEIGHBOURS]
+            out[place, : len(good)] = places[good]
+    return out
+
+
+def _some(rng, count, most):
+    return slice(None) if count <= most else rng.choice(count, most, replace=False)
+
+
+def _moved_anywhere(rng, source, target, truth):
+    """Both clouds in frames of their own, so that no coordinate carries a hint of the answer."""
+    centre = np.eye(4)
+    centre[:3, 3] = -target.mean(0)
+    to_target = random_transform(rng, 0.0) @ centre
+    from_source = random_transform(rng, 0.0)
+    from_source[:3, 3] = source.mean(0)
+    moved = transform_points(inverse(from_source), source)
+    return Pair(
+        rng.permutation(moved),
+        rng.permutation(transform_points(to_target, target)),
+        to_target @ truth @ from_source,
+        'recorded',
+    )

@@ -1,0 +1,219 @@
+"""From bags to pairs: each stage is skipped when its files are there already."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dlc_ros.errors import DlcError
+from dlc_training.recordings.consistency import check_training_poses
+from dlc_training.recordings.facts import about_body, result_rows, survey_rows, way
+from dlc_training.recordings.files import read_arrays, write_arrays
+from dlc_training.recordings.index import build_index
+from dlc_training.recordings.keyframes import choose_keyframes
+from dlc_training.recordings.labels import Labels
+from dlc_training.recordings.map_building import cell_edge, find_stable
+from dlc_training.recordings.pairs import write_pairs
+from dlc_training.recordings.reference import about_reference, read_reference, training_part
+from dlc_training.recordings.scans import ScanReader
+from dlc_training.recordings.sources import Recording
+from dlc_training.recordings.split import split
+from dlc_training.recordings.survey import survey
+from dlc_training.recordings.truth import Wishes, find_truth, known_truth
+
+# A sensor that went at least so far [m] may see its own robot; to one that stands all is still.
+_MOVED = 1.0
+_FEWEST_SCANS = 12
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    What is learned from, as the user names it.
+
+    :param bags: files and folders.
+    :param topic: cloud topic; None for the only one.
+    :param reference: map or model file; None builds a map from the recording.
+    :param reference_scale: metres per unit of that file; 0: 1, and millimetres are refused.
+    :param wishes: :class:`~dlc_training.recordings.truth.Wishes`.
+    :param initial_pose: file of ``T_reference_sensor`` of the first cloud, or None.
+    :param point_times: ``auto``, ``start``, ``end`` or ``off``.
+    :param body_reach: the robot itself is not seen farther away than this [m].
+    :param hold_out: ``auto``, ``time`` or ``place``; ``share`` of the scans.
+    :param most_scans: kept of a recording.
+    """
+
+    bags: tuple
+    topic: str | None = None
+    reference: str | None = None
+    reference_scale: float = 0.0
+    wishes: Wishes = Wishes()
+    initial_pose: str | None = None
+    point_times: str = 'auto'
+    body_reach: float = 1.0
+    hold_out: str = 'auto'
+    share: float = 0.25
+    most_scans: int = 3000
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """
+    A recording made ready for training.
+
+    :param index: :class:`~dlc_training.recordings.index.Index`.
+    :param labels: :class:`~dlc_training.recordings.labels.Labelled`: poses and reference.
+    :param split: :class:`~dlc_training.recordings.split.Split`.
+    :param judged: (H,) numbers of held-out scans.
+    :param kept: (K,) numbers of training scans; ``dropped``: those that disagreed.
+    :param folder: of the pairs, for ``data.recordings``.
+    :param median_range: of the scans [m].
+    :param facts: rows (what, value) for the report; ``notes``: sentences.
+    """
+
+    index: object
+    labels: object
+    split: object
+    judged: np.ndarray
+    kept: np.ndarray
+    dropped: np.ndarray
+    folder: Path
+    median_range: float
+    facts: list
+    notes: list
+
+
+def plan(source, quiet=False):
+    """
+    What would be used: reads the recording once and writes nothing.
+
+    :param source: :class:`Source`.
+    :return: (:class:`~dlc_training.recordings.survey.Survey`, rows (what, value), notes, number
+        of training scans, number of held-out scans).
+    """
+    recording = Recording(source.bags)
+    seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
+    trajectory, reasons = known_truth(seen, source.wishes)
+    reference = read_reference(source, seen)
+    if trajectory is None:
+        chosen = np.arange(0, len(seen.stamps_ns), max(1, round(0.5 / seen.period_s)))
+        chosen = chosen[: source.most_scans]
+        truth, by = 'none: LiDAR odometry (kiss-icp) would be run', source.hold_out
+        train = round((1 - source.share) * len(chosen))
+        held = len(chosen) - train
+    else:
+        poses, known = trajectory.at(seen.stamps_ns)
+        chosen, still = choose_keyframes(
+            seen.stamps_ns, poses, known, seen.ranges[1], source.most_scans
+        )
+        _refuse_few(source, chosen)
+        parts = split(
+            seen.stamps_ns[chosen],
+            poses[chosen, :3, 3],
+            seen.ranges[1],
+            source.hold_out,
+            source.share,
+        )
+        truth, by = trajectory.provenance, parts.description
+        truth += '; the sensor stands still' if still else f'; {trajectory.length:.1f} m of way'
+        train, held = int(parts.train.sum()), int(parts.held_out.sum())
+    rows = survey_rows(recording, seen)
+    rows += [
+        ('truth', truth),
+        ('reference', about_reference(source, reference)),
+        ('scans that would be kept', f'{len(chosen)} of {len(seen.stamps_ns)}'),
+        ('split', f'{by}: {train} scans to train on, {held} held out'),
+    ]
+    return seen, rows, recording.notes + seen.notes + reasons, train, held
+
+
+def prepare(source, out, weights, quiet=False):
+    """
+    Read a recording and make pairs of it, or find that this was done.
+
+    :param source: :class:`Source`.
+    :param out: folder of the run.
+    :param weights: present weights file; None for those of the package.
+    :return: :class:`Prepared`.
+    :raises DlcError: what cannot be used, and why.
+    """
+    out = Path(out)
+    recording = Recording(source.bags)
+    seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
+    reference = read_reference(source, seen)
+    trajectory, notes = find_truth(seen, recording, source.wishes, out / 'index', quiet)
+    body = seen.body.body() if trajectory.length > _MOVED else None
+    index, still = _indexed(source, out, recording, seen, trajectory, body, quiet)
+    labels = Labels(source, out, weights, seen, index, trajectory, quiet)
+    found = labels.make(trajectory.at(index.stamps_ns)[0], reference)
+    middle = seen.ranges[1]
+    parts = split(index.stamps_ns, found.poses[:, :3, 3], middle, source.hold_out, source.share)
+    numbers = np.flatnonzero(parts.train & found.known)
+    judged = np.flatnonzero(parts.held_out & found.known & ~found.in_map)
+    if min(len(numbers), len(judged)) < 2:
+        raise DlcError(
+            f'{source.bags[0]}: {len(numbers)} scans to train on and {len(judged)} to judge are '
+            'too few; record longer, or change --hold-out and --share'
+        )
+    checked = _checked(out, index, found.poses, numbers, found.reference, middle, quiet)
+    kept, dropped = numbers[checked['kept']], numbers[~checked['kept']]
+    if len(kept) < 2:
+        raise DlcError(
+            f'{source.bags[0]}: {len(dropped)} of {len(numbers)} training poses disagree with the '
+            f'clouds (median {np.median(checked["shift"]):.2f} m); the poses are not those of '
+            'this sensor in this reference'
+        )
+    write_pairs(
+        out / 'pairs', index, found.poses, kept,
+        training_part(found.reference, found.poses, parts, found.known),
+        find_stable(index, found.poses, numbers, middle), middle,
+    )  # fmt: skip
+    prepared = Prepared(
+        index=index, labels=found, split=parts, judged=judged, kept=kept, dropped=dropped,
+        folder=out / 'pairs', median_range=middle, facts=[],
+        notes=recording.notes + seen.notes + notes[1:],
+    )  # fmt: skip
+    residual = 1e3 * float(np.median(checked['residual'][checked['kept']]))
+    prepared.facts.extend([
+        *survey_rows(recording, seen),
+        ('truth', notes[0]),
+        ('way of the sensor', way(found.poses[found.known], still)),
+        ('reference', about_reference(source, found.reference)),
+        ('the robot itself', about_body(body, trajectory.length > _MOVED)),
+        *result_rows(prepared, len(seen.stamps_ns), residual),
+    ])  # fmt: skip
+    return prepared
+
+
+def _indexed(source, out, recording, seen, trajectory, body, quiet):
+    """The index of the scans that are worth keeping, and whether the sensor stands still."""
+    poses, known = trajectory.at(seen.stamps_ns)
+    chosen, still = choose_keyframes(
+        seen.stamps_ns, poses, known, seen.ranges[1], source.most_scans
+    )
+    _refuse_few(source, chosen)
+    reader = ScanReader(
+        timing=seen.timing, trajectory=trajectory, body=body,
+        nearest=min(0.05, 0.1 * seen.ranges[0]), voxel=0.3 * cell_edge(seen.ranges[1]),
+    )  # fmt: skip
+    return build_index(out / 'index', recording, seen, reader, chosen, quiet), still
+
+
+def _checked(out, index, poses, numbers, reference, median_range, quiet):
+    key = hashlib.sha256(poses[numbers].tobytes() + reference.tobytes()).hexdigest()
+    path = Path(out) / 'index' / 'consistency.npz'
+    found = read_arrays(path)
+    if found is None or str(found['key']) != key:
+        checked = check_training_poses(index, poses, numbers, reference, median_range, quiet)
+        write_arrays(path, key=key, **vars(checked))
+        found = read_arrays(path)
+    return found
+
+
+def _refuse_few(source, chosen):
+    if len(chosen) < _FEWEST_SCANS:
+        raise DlcError(
+            f'{source.bags[0]}: {len(chosen)} scans with a pose are worth keeping, at least '
+            f'{_FEWEST_SCANS} are needed; record longer or drive farther'
+        )

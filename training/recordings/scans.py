@@ -1,0 +1,253 @@
+"""From PointCloud2 to a scan: time of each point, deskewed, cropped, thinned."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlc_ros.errors import CloudError
+from dlc_ros.node.pointcloud2 import points_from_message
+from dlc_ros.registration.cloud import voxel_downsample
+
+_TIME_NAMES = (
+    't',
+    'time',
+    'timestamp',
+    'timestamps',
+    'time_stamp',
+    'offset_time',
+    'time_offset',
+    'timeoffset',
+    'ts',
+    'point_time',
+)
+_TYPES = {
+    1: 'i1',
+    2: 'u1',
+    3: 'i2',
+    4: 'u2',
+    5: 'i4',
+    6: 'u4',
+    7: 'f4',
+    8: 'f8',
+    9: 'i8',
+    10: 'u8',
+}
+_UNITS = {'s': 1.0, 'ms': 1e-3, 'us': 1e-6, 'ns': 1e-9}
+# A turn's points take so much of the time between two clouds.
+_SHARE_OF_PERIOD = 0.15, 1.5
+# Poses along one scan between which points are moved by interpolation.
+_KNOTS = 17
+# Of what is kept of a scan: more than the registration reads of it.
+MOST_POINTS = 8192
+
+
+@dataclass(frozen=True)
+class Timing:
+    """
+    What the time field of a driver's points means.
+
+    :param field: its name.
+    :param unit: seconds per unit of the field.
+    :param absolute: whether it counts from 1970 (or the sensor's start), not from the scan.
+    :param shift: seconds to add, so that times are relative to the cloud's stamp.
+    :param span: seconds from the first point of a scan to the last.
+    :param description: for people: all of this in words.
+    """
+
+    field: str
+    unit: float
+    absolute: bool
+    shift: float
+    span: float
+    description: str
+
+    def offsets(self, message):
+        """Seconds from the cloud's stamp to each point (N,) float64; None if they do not vary."""
+        raw = field_values(message, self.field)
+        if self.absolute:
+            # Whole numbers first: nanoseconds since 1970 are more digits than a float64 has.
+            stamp = message.header.stamp
+            per_second = round(1 / self.unit)
+            if raw.dtype.kind in 'iu':
+                zero = stamp.sec * per_second + round(stamp.nanosec * 1e-9 * per_second)
+                offsets = (raw.astype(np.int64) - zero) * self.unit
+            else:
+                offsets = (raw - stamp.sec * per_second) * self.unit - stamp.nanosec * 1e-9
+        else:
+            offsets = raw.astype(np.float64) * self.unit + self.shift
+        return offsets if len(offsets) and np.ptp(offsets) > 1e-6 else None
+
+
+def field_values(message, name):
+    """
+    Values of one field of a PointCloud2 (N,), in native byte order.
+
+    :raises CloudError: no such field, or the layout does not fit in the data.
+    """
+    field = next((f for f in message.fields if f.name == name), None)
+    if field is None or field.datatype not in _TYPES:
+        raise CloudError(f'PointCloud2 has no usable field {name!r}')
+    dtype = np.dtype(('>' if message.is_bigendian else '<') + _TYPES[field.datatype])
+    height, width, step = int(message.height), int(message.width), int(message.point_step)
+    row = int(message.row_step) if height > 1 and message.row_step else width * step
+    data = np.frombuffer(message.data, np.uint8)
+    if height * width and (height - 1) * row + width * step > data.size:
+        raise CloudError('PointCloud2 data is shorter than its sizes say')
+    values = np.ndarray((height, width), dtype, data, int(field.offset), (row, step))
+    return values.reshape(-1).astype(dtype.newbyteorder('='))
+
+
+def find_timing(messages, period_s, reference='auto'):
+    """
+    Find out what the time field of some clouds means.
+
+    :param messages: PointCloud2 messages.
+    :param period_s: time between two clouds.
+    :param reference: where the cloud's stamp lies in the scan: ``start``, ``end``, or ``auto``,
+        which believes the sign of relative times.
+    :return: (:class:`Timing` or None, sentence for people).
+    """
+    names = {f.name for m in messages for f in m.fields if f.datatype in _TYPES}
+    name = next((n for n in _TIME_NAMES if n in names), None)
+    if name is None:
+        return None, 'no time per point: not deskewed'
+    raws = [field_values(m, name) for m in messages if int(m.width) * int(m.height) > 1]
+    finite = [raw[np.isfinite(raw)] if raw.dtype.kind == 'f' else raw for raw in raws]
+    spans = [float(raw.max() - raw.min()) for raw in finite if len(raw)]
+    span = float(np.median(spans)) if spans else 0.0
+    if span <= 0.0:
+        return None, f'field {name!r} is the same for all points: not deskewed'
+    fitting = {
+        unit: abs(np.log(span * size / period_s))
+        for unit, size in _UNITS.items()
+        if _SHARE_OF_PERIOD[0] < span * size / period_s < _SHARE_OF_PERIOD[1]
+    }
+    if not fitting:
+        return None, (
+            f'field {name!r} spans {span:g}, which fits the {period_s:.3f} s between two clouds '
+            'in no unit: not deskewed'
+        )
+    unit = min(fitting, key=fitting.get)
+    size = _UNITS[unit]
+    first = [float(raw.min()) * size for raw in finite if len(raw)]
+    absolute = abs(np.median(first)) > 60.0 + 10 * period_s
+    if absolute:
+        stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in messages]
+        lead = float(np.median(np.array(first) - np.array(stamps[: len(first)])))
+        if abs(lead) > 2 * period_s:
+            return None, (
+                f'field {name!r} is absolute but {lead:.1f} s off the stamps of the clouds: '
+                'not deskewed'
+            )
+        where, shift = _position(lead, span * size), 0.0
+    else:
+        lead = float(np.median(first))
+        where = _position(lead, span * size)
+        shift = 0.0
+        if reference == 'end' and where == 'start':
+            shift, where = -span * size - lead, 'end'
+        elif reference == 'start' and where == 'end':
+            shift, where = -lead, 'start'
+    kind = 'absolute' if absolute else 'relative'
+    text = (
+        f'field {name!r}: {kind}, in {unit}, {span * size:.3f} s a scan, the cloud is stamped at '
+        f'its {where}; deskewed'
+    )
+    return Timing(name, size, absolute, shift, span * size, text), text
+
+
+def _position(lead, span):
+    """Where in a scan its stamp lies, from the first point's time relative to the stamp."""
+    share = -lead / span
+    return 'start' if share < 0.25 else 'end' if share > 0.75 else 'middle'
+
+
+def deskew(points, offsets_s, knots_s, knot_poses):
+    """
+    Move points to where they would have been seen at the scan's stamp.
+
+    :param points: (N, 3) each in the sensor's frame at its own time.
+    :param offsets_s: (N,) that time, seconds from the stamp.
+    :param knots_s: (K,) increasing; ``knot_poses`` (K, 4, 4) ``T_stamp_knot``: the sensor at each
+        knot in the sensor's frame at the stamp. Between knots matrices are blended linearly,
+        which is right to the square of the turn from one knot to the next.
+    :return: (N, 3) float64.
+    """
+    place = np.interp(offsets_s, knots_s, np.arange(len(knots_s)))
+    index = np.minimum(place.astype(int), len(knots_s) - 2)
+    share = (place - index)[:, None, None]
+    blended = knot_poses[index, :3] * (1 - share) + knot_poses[index + 1, :3] * share
+    return np.einsum('nij,nj->ni', blended[:, :, :3], points) + blended[:, :, 3]
+
+
+@dataclass(frozen=True)
+class ScanReader:
+    """
+    Makes scans of messages.
+
+    :param timing: :class:`Timing`, or None not to deskew.
+    :param trajectory: :class:`~dlc_training.recordings.trajectory.Trajectory`, or None.
+    :param nearest: points nearer to the sensor are dropped [m].
+    :param farthest: points farther away are dropped [m].
+    :param body: :class:`~dlc_training.recordings.body.Body`: where the robot sees itself, or None.
+    :param voxel: edge to thin by at least [m].
+    :param clock_shift_ns: added to the stamps of the clouds.
+    """
+
+    timing: Timing | None = None
+    trajectory: object = None
+    nearest: float = 0.05
+    farthest: float = np.inf
+    body: object = None
+    voxel: float = 0.0
+    clock_shift_ns: int = 0
+
+    def read(self, message, stamp_ns):
+        """
+        One scan.
+
+        :param message: PointCloud2.
+        :param stamp_ns: its stamp on the trajectory's clock.
+        :return: (M, 3) float32 in the sensor's frame at the stamp, at most :data:`MOST_POINTS`.
+        :raises CloudError: the message is malformed or nothing is left of it.
+        """
+        points = points_from_message(message)
+        good = np.isfinite(points).all(1)
+        square = np.einsum('ij,ij->i', points, points, dtype=np.float32)
+        with np.errstate(invalid='ignore'):
+            good &= (square > self.nearest**2) & (square < self.farthest**2)
+        offsets = self.timing.offsets(message) if self.timing and self.trajectory else None
+        kept = points[good].astype(np.float64)
+        if self.body is not None:
+            outside = ~self.body.holds(kept)
+            kept = kept[outside]
+            good[np.flatnonzero(good)[~outside]] = False
+        if len(kept) < 30:
+            raise CloudError(f'{len(kept)} usable points of {len(points)}')
+        if offsets is not None:
+            kept = self._deskewed(kept, offsets[good], stamp_ns)
+        return thin(kept, self.voxel).astype(np.float32)
+
+    def _deskewed(self, points, offsets, stamp_ns):
+        knots = np.linspace(offsets.min(), offsets.max(), _KNOTS)
+        stamps = stamp_ns + np.round(np.append(knots, 0.0) * 1e9).astype(np.int64)
+        # At the ends of a trajectory the outermost known pose stands in for a few milliseconds.
+        stamps = np.clip(stamps, self.trajectory.stamps_ns[0], self.trajectory.stamps_ns[-1])
+        poses, known = self.trajectory.at(stamps)
+        if not known.all():
+            return points
+        return deskew(points, offsets, knots, np.linalg.inv(poses[-1]) @ poses[:-1])
+
+
+def thin(points, voxel=0.0, most=MOST_POINTS):
+    """One point a voxel (N, 3), the edge from ``voxel`` up until there are at most ``most``."""
+    if voxel > 0:
+        points = voxel_downsample(points, voxel)
+    if len(points) <= most:
+        return points
+    edge = max(voxel, 0.01 * float(np.median(np.linalg.norm(points - points.mean(0), axis=1))))
+    thinner = voxel_downsample(points, edge)
+    while len(thinner) > most:
+        edge *= 1.3
+        thinner = voxel_downsample(thinner, edge)
+    return thinner

@@ -1,0 +1,262 @@
+"""One pass over a recording: topics, frames, clocks, transforms and poses; no cloud is kept."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from tqdm import tqdm
+
+from dlc_ros.errors import CloudError, FileError
+from dlc_ros.node.pointcloud2 import points_from_message
+from dlc_training.recordings.body import BodyFinder
+from dlc_training.recordings.frames import TransformLog
+from dlc_training.recordings.scans import find_timing
+
+POSE_TYPES = (
+    'nav_msgs/msg/Odometry',
+    'geometry_msgs/msg/PoseStamped',
+    'geometry_msgs/msg/PoseWithCovarianceStamped',
+)
+_TF = 'tf2_msgs/msg/TFMessage'
+# Clouds that are looked into for the meaning of their time field, for ranges and the body.
+_TIMED, _SAMPLED_EVERY_S = 6, 1.0
+_MOST_SAMPLED = 200
+# Clocks that differ by more are not the same clock [s].
+CLOCK_TOLERANCE_S = 0.5
+
+
+@dataclass
+class PoseLog:
+    """Poses of one topic: stamps [ns], rows x y z qx qy qz qw, and the frames they are between."""
+
+    topic: str
+    type_name: str
+    frame: str = ''
+    child: str = ''
+    stamps_ns: list = field(default_factory=list)
+    values: list = field(default_factory=list)
+
+
+@dataclass
+class Survey:
+    """
+    What is in a recording.
+
+    :param topics: dict name -> Topic; ``cloud_topic`` the name of the one that is used.
+    :param stamps_ns: (N,) int64 of the clouds, increasing, on the transforms' clock.
+    :param header_ns: (N,) the same as the headers have them.
+    :param frame: frame of the clouds.
+    :param period_s: median time between two clouds.
+    :param timing: :class:`~dlc_training.recordings.scans.Timing` or None; ``timing_text``: why.
+    :param transforms: :class:`TransformLog`; ``poses``: list of :class:`PoseLog`.
+    :param body: :class:`BodyFinder` that has seen the sampled clouds.
+    :param points: median number of points of a cloud; ``bytes``: median size of a message.
+    :param ranges: 5, 50 and 95 % quantiles of the range [m]; ``radius``: median rms radius [m].
+    :param notes: what a person should know, one sentence each.
+    """
+
+    topics: dict
+    cloud_topic: str
+    stamps_ns: np.ndarray
+    header_ns: np.ndarray
+    frame: str
+    period_s: float
+    timing: object
+    timing_text: str
+    transforms: TransformLog
+    poses: list
+    body: BodyFinder
+    points: int
+    bytes: int
+    ranges: tuple
+    radius: float
+    notes: list
+
+    @property
+    def duration_s(self):
+        """From the first cloud to the last."""
+        return float(self.stamps_ns[-1] - self.stamps_ns[0]) * 1e-9
+
+
+def survey(recording, topic=None, body_reach=1.0, point_times='auto', quiet=False):
+    """
+    Look through a recording once.
+
+    :param recording: :class:`~dlc_training.recordings.sources.Recording`.
+    :param topic: the cloud topic; None for the only one.
+    :param body_reach: how far from the sensor the robot itself may be seen [m].
+    :param point_times: ``auto``, ``start``, ``end`` (where in a scan its stamp lies) or ``off``.
+    :raises DlcError: which cloud topic is meant is open.
+    :raises FileError: there are no usable clouds.
+    """
+    cloud_topic = recording.cloud_topic(topic).name
+    topics = recording.topics
+    wanted = [cloud_topic] + [n for n, t in topics.items() if t.type_name in (_TF, *POSE_TYPES)]
+    look = _Look(cloud_topic, body_reach)
+    total = sum(topics[name].count for name in wanted)
+    for message in tqdm(
+        recording.messages(wanted),
+        'looking',
+        total,
+        unit='msg',
+        disable=quiet,
+        leave=False,
+        mininterval=1,
+    ):
+        look.at(message)
+    return look.survey(recording, topics, point_times)
+
+
+class _Look:
+    def __init__(self, cloud_topic, body_reach):
+        self.cloud_topic, self.notes = cloud_topic, []
+        self.headers, self.bags, self.frames, self.sizes = [], [], Counter(), []
+        self.transforms, self.poses = TransformLog(), {}
+        self.tf_lag = []
+        self.finder = BodyFinder(body_reach)
+        self.timed, self.ranges, self.radii, self.bad = [], [], [], Counter()
+        self._next_sample = None
+
+    def at(self, message):
+        try:
+            content = message.read()
+        except Exception as error:  # damaged bytes fail in the deserialiser in any way
+            self.bad[f'{message.topic}: {" ".join(str(error).split())[:80]}'] += 1
+            return
+        if message.topic == self.cloud_topic:
+            self._cloud(message, content)
+        elif message.type_name == _TF:
+            self.transforms.add_message(content, message.topic.endswith('tf_static'))
+            if not message.topic.endswith('tf_static') and content.transforms:
+                self._lag(message, content.transforms[0].header.stamp)
+        else:
+            self._pose(message, content)
+
+    def _lag(self, message, stamp):
+        if len(self.tf_lag) < 2000:
+            self.tf_lag.append(message.stamp_ns - _ns(stamp))
+
+    def _cloud(self, message, cloud):
+        self.headers.append(_ns(cloud.header.stamp))
+        self.bags.append(message.stamp_ns)
+        self.frames[cloud.header.frame_id.lstrip('/')] += 1
+        self.sizes.append((int(cloud.width) * int(cloud.height), len(message.cdr)))
+        if len(self.timed) < _TIMED:
+            self.timed.append(cloud)
+        due = self._next_sample is None or message.stamp_ns >= self._next_sample
+        if due and len(self.radii) < _MOST_SAMPLED:
+            self._next_sample = message.stamp_ns + int(_SAMPLED_EVERY_S * 1e9)
+            self._sample(cloud)
+
+    def _sample(self, cloud):
+        try:
+            points = points_from_message(cloud)
+        except CloudError as error:
+            self.bad[str(error)] += 1
+            return
+        points = points[np.isfinite(points).all(1)]
+        points = points[np.abs(points).max(1, initial=0.0) < 1e4]
+        ranges = np.linalg.norm(points, axis=1)
+        ranges = ranges[ranges > 0.02]
+        if len(ranges) > 30:
+            self.finder.add(points)
+            self.ranges.append(np.quantile(ranges, (0.05, 0.5, 0.95)))
+            self.radii.append(float(np.sqrt(points.var(axis=0).sum())))
+
+    def _pose(self, message, content):
+        log = self.poses.setdefault(message.topic, PoseLog(message.topic, message.type_name))
+        log.frame = content.header.frame_id.lstrip('/')
+        log.child = getattr(content, 'child_frame_id', '').lstrip('/')
+        pose = content.pose if hasattr(content.pose, 'position') else content.pose.pose
+        log.stamps_ns.append(_ns(content.header.stamp))
+        log.values.append(
+            (
+                pose.position.x,
+                pose.position.y,
+                pose.position.z,
+                pose.orientation.x,
+                pose.orientation.y,
+                pose.orientation.z,
+                pose.orientation.w,
+            )
+        )
+        self.tf_lag.append(message.stamp_ns - _ns(content.header.stamp))
+
+    def survey(self, recording, topics, point_times):
+        where = recording.paths[0]
+        for text, count in self.bad.most_common(5):
+            self.notes.append(f'{count} message(s) left out: {text}')
+        if len(self.headers) < 2 or not self.ranges:
+            raise FileError(
+                f'{where}: {self.cloud_topic} has {len(self.headers)} cloud(s), '
+                f'{len(self.ranges)} of those looked into usable; nothing can be learned from it'
+            )
+        frame, count = self.frames.most_common(1)[0]
+        if len(self.frames) > 1:
+            others = {name: n for name, n in self.frames.items() if name != frame}
+            self.notes.append(f'clouds of other frames than {frame!r} are left out: {others}')
+        headers, bags = np.array(self.headers, np.int64), np.array(self.bags, np.int64)
+        stamps = self._one_clock(headers, bags)
+        order = np.argsort(stamps, kind='stable')
+        fresh = np.concatenate([[True], np.diff(stamps[order]) > 0])
+        if (np.diff(stamps) < 0).any() or not fresh.all():
+            self.notes.append(
+                f'{int((np.diff(stamps) < 0).sum())} stamps jump back and {int((~fresh).sum())} '
+                'are there twice: sorted, the second ones left out'
+            )
+        stamps, headers = stamps[order][fresh], headers[order][fresh]
+        period = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else 0.1
+        if len(stamps) < 2:
+            raise FileError(f'{where}: all clouds have the same stamp; nothing can be learned')
+        for child, parents in self.transforms.conflicts.items():
+            self.notes.append(
+                f'frame {child!r} has several parents; left out: {", ".join(sorted(parents))}'
+            )
+        timing, text = None, 'deskewing is off'
+        if point_times != 'off':
+            timing, text = find_timing(self.timed, period, point_times)
+        sizes = np.array(self.sizes)
+        return Survey(
+            topics=topics,
+            cloud_topic=self.cloud_topic,
+            stamps_ns=stamps,
+            header_ns=headers,
+            frame=frame,
+            period_s=period,
+            timing=timing,
+            timing_text=text,
+            transforms=self.transforms,
+            poses=list(self.poses.values()),
+            body=self.finder,
+            points=int(np.median(sizes[:, 0])),
+            bytes=int(np.median(sizes[:, 1])),
+            ranges=tuple(np.median(self.ranges, 0)),
+            radius=float(np.median(self.radii)),
+            notes=self.notes,
+        )
+
+    def _one_clock(self, headers, bags):
+        """Stamps of the clouds on the clock of the transforms; clocks that disagree are named."""
+        if not headers.any():
+            self.notes.append('the clouds are not stamped: the times of recording are used')
+            return bags
+        lag = float(np.median(bags - headers)) * 1e-9
+        others = float(np.median(self.tf_lag)) * 1e-9 if self.tf_lag else 0.0
+        if abs(lag - others) <= CLOCK_TOLERANCE_S:
+            if abs(lag) > CLOCK_TOLERANCE_S:
+                self.notes.append(
+                    f'stamps lie {lag:.1f} s before the times of recording, for clouds and '
+                    'transforms alike: the stamps are used'
+                )
+            return headers
+        spread = float(np.subtract(*np.percentile((bags - headers) * 1e-9, (95, 5))))
+        self.notes.append(
+            f'the clouds are stamped by another clock: {lag:.3f} s before the times of recording, '
+            f'transforms and poses {others:.3f} s; the clouds are moved by {lag - others:.3f} s '
+            f'(delivery varies by {spread:.3f} s, and poses are as exact as that)'
+        )
+        return headers + round((lag - others) * 1e9)
+
+
+def _ns(stamp):
+    return stamp.sec * 10**9 + stamp.nanosec

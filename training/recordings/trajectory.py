@@ -1,0 +1,125 @@
+"""Poses of the sensor over time, where they come from, and trajectory files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dlc_ros.errors import FileError
+from dlc_ros.registration.se3 import is_rigid
+from dlc_training.recordings.frames import interpolate_poses, poses_from
+
+# Poses farther apart in time are not interpolated [s].
+LONGEST_GAP_S = 1.0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """
+    Where the sensor was.
+
+    :param stamps_ns: (N,) int64, increasing.
+    :param poses: (N, 4, 4) float64 ``T_frame_sensor``.
+    :param frame: name of the frame that the poses are given in.
+    :param provenance: one sentence for people: where they come from.
+    :param drifts: whether they are exact over short ways only (odometry).
+    :param self_made: whether they were made from the clouds that they are to label.
+    """
+
+    stamps_ns: np.ndarray
+    poses: np.ndarray
+    frame: str
+    provenance: str
+    drifts: bool
+    self_made: bool = False
+
+    def at(self, stamps_ns, longest_gap_s=LONGEST_GAP_S):
+        """Poses (M, 4, 4) at stamps (M,), and (M,) bool: known; never beyond the ends or a gap."""
+        return interpolate_poses(self.stamps_ns, self.poses, stamps_ns, longest_gap_s)
+
+    @property
+    def length(self):
+        """Way of the sensor [m]; steps below the noise of a standing sensor do not add up."""
+        return way_length(self.poses[:, :3, 3])
+
+
+def way_length(places, step=0.05):
+    """Length [m] of a way through places (N, 3), taken in steps of at least ``step``."""
+    total, last = 0.0, places[0] if len(places) else None
+    for place in places:
+        moved = float(np.linalg.norm(place - last))
+        if moved >= step:
+            total, last = total + moved, place
+    return total
+
+
+def read_trajectory(path, cloud_stamps_ns):
+    """
+    Read a trajectory file.
+
+    TUM: ``stamp x y z qx qy qz qw`` a line, stamps in seconds. KITTI: 12 numbers a line (rows of
+    a 3 x 4 matrix), one line for each cloud.
+
+    :param path: text file.
+    :param cloud_stamps_ns: (N,) stamps of the clouds, for KITTI files.
+    :return: stamps (M,) int64 [ns], poses (M, 4, 4).
+    :raises FileError: missing, neither of both, not rigid, or of another recording.
+    """
+    path = Path(path)
+    try:
+        lines = [line.split('#')[0].replace(',', ' ').split() for line in _lines(path)]
+        rows = [line for line in lines if line]
+        widths = {len(row) for row in rows}
+        if widths == {8}:
+            return _tum(path, rows, cloud_stamps_ns)
+        if widths == {12}:
+            return _kitti(path, rows, cloud_stamps_ns)
+    except ValueError as error:
+        raise FileError(f'{path}: not a trajectory: {error}') from None
+    raise FileError(
+        f'{path}: not a trajectory: lines of {sorted(widths)[:4]} numbers; TUM has 8, KITTI 12'
+    )
+
+
+def _lines(path):
+    try:
+        return path.read_text(encoding='utf-8').splitlines()
+    except OSError as error:
+        raise FileError(f'{path}: cannot be read: {error.strerror}') from None
+
+
+def _tum(path, rows, cloud_stamps_ns):
+    # Seconds since 1970 with nanoseconds are more digits than a float64 has.
+    stamps = np.array([_nanoseconds(row[0]) for row in rows], np.int64)
+    values = np.array([[float(word) for word in row[1:]] for row in rows])
+    stamps, first = np.unique(stamps, return_index=True)
+    if len(cloud_stamps_ns) and (
+        stamps[-1] < cloud_stamps_ns[0] or stamps[0] > cloud_stamps_ns[-1]
+    ):
+        raise FileError(
+            f'{path}: its times ({stamps[0] / 1e9:.1f} to {stamps[-1] / 1e9:.1f} s) and those of '
+            f'the clouds ({cloud_stamps_ns[0] / 1e9:.1f} to {cloud_stamps_ns[-1] / 1e9:.1f} s) do '
+            'not overlap; it belongs to another recording or clock'
+        )
+    return stamps, poses_from(values[first])
+
+
+def _kitti(path, rows, cloud_stamps_ns):
+    if len(rows) != len(cloud_stamps_ns):
+        raise FileError(
+            f'{path}: {len(rows)} poses for {len(cloud_stamps_ns)} clouds; a KITTI file has one '
+            'line for each cloud'
+        )
+    poses = np.tile(np.eye(4), (len(rows), 1, 1))
+    poses[:, :3] = np.array(rows, float).reshape(-1, 3, 4)
+    wrong = next((i for i, pose in enumerate(poses) if not is_rigid(pose)), None)
+    if wrong is not None:
+        raise FileError(f'{path}: line {wrong + 1} is no rigid transform')
+    return np.asarray(cloud_stamps_ns, np.int64), poses
+
+
+def _nanoseconds(text):
+    seconds, _, fraction = text.partition('.')
+    if fraction.isdigit() and seconds.lstrip('-').isdigit():
+        return int(seconds) * 10**9 + int(fraction[:9].ljust(9, '0'))
+    return round(float(text) * 1e9)

@@ -1,0 +1,192 @@
+"""Where the poses of the sensor come from: what the recording has, best first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dlc_ros.errors import DlcError, TransformUnavailable
+from dlc_training.recordings.frames import poses_from
+from dlc_training.recordings.odometry import lidar_odometry
+from dlc_training.recordings.trajectory import LONGEST_GAP_S, Trajectory, read_trajectory
+
+# A source that knows the pose of fewer clouds is not used.
+_LEAST_KNOWN = 0.5
+_MAP_FRAMES, _ODOMETRY_FRAMES = ('map',), ('odom',)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """
+    What the user says about truth.
+
+    :param trajectory: TUM or KITTI file; '' for none. Whoever names one means it.
+    :param trajectory_frame: frame whose poses the file gives; '' is the sensor's own.
+    :param fixed_frame: frame of ``/tf`` to take poses in; '' looks for map, then odom.
+    """
+
+    trajectory: str = ''
+    trajectory_frame: str = ''
+    fixed_frame: str = ''
+
+
+def find_truth(survey, recording, wishes=None, folder=None, quiet=False):
+    """
+    Sensor poses of a recording.
+
+    A trajectory file that was named; else the chain of transforms from map or odom; else
+    odometry or pose topics; else LiDAR odometry.
+
+    :param survey: :class:`~dlc_training.recordings.survey.Survey`.
+    :param recording: :class:`~dlc_training.recordings.sources.Recording`, read again only for
+        LiDAR odometry.
+    :param wishes: :class:`Wishes`.
+    :param folder: where LiDAR odometry keeps what it has so far.
+    :return: (:class:`Trajectory`, list of sentences: what was found, what was not used and why).
+    :raises DlcError: nothing gives poses, or what the user named does not.
+    """
+    found, reasons = known_truth(survey, wishes)
+    if found is None:
+        found = lidar_odometry(recording, survey, folder, quiet)
+    return found, [found.provenance, *reasons]
+
+
+def known_truth(survey, wishes=None):
+    """As :func:`find_truth`, but None where LiDAR odometry would have to be run."""
+    wishes = wishes or Wishes()
+    if wishes.trajectory:
+        return _from_file(survey, wishes), []
+    reasons = []
+    for find in (_from_transforms, _from_topics):
+        found = find(survey, wishes, reasons)
+        if found is not None:
+            return found, reasons
+    return None, reasons
+
+
+def _from_transforms(survey, wishes, reasons):
+    log, sensor = survey.transforms, survey.frame
+    if sensor not in log.frames:
+        reasons.append(f'/tf has no frame {sensor!r}')
+        return None
+    if wishes.fixed_frame:
+        candidates = [(wishes.fixed_frame, wishes.fixed_frame.lstrip('/') in _ODOMETRY_FRAMES)]
+    else:
+        root = log.root(sensor)
+        candidates = [(f, False) for f in _MAP_FRAMES] + [(f, True) for f in _ODOMETRY_FRAMES]
+        if root not in (*_MAP_FRAMES, *_ODOMETRY_FRAMES):
+            candidates.append((root, True))
+    for frame, drifts in candidates:
+        found = _chain(survey, frame, drifts, reasons)
+        if found is not None:
+            return found
+        if wishes.fixed_frame:
+            raise DlcError(f'--fixed-frame {frame}: {reasons[-1]}')
+    return None
+
+
+def _chain(survey, frame, drifts, reasons):
+    log, sensor = survey.transforms, survey.frame
+    try:
+        moving = log.moving(frame, sensor)
+        poses, known = log.poses(frame, sensor, survey.stamps_ns, LONGEST_GAP_S)
+    except TransformUnavailable as error:
+        reasons.append(f'not /tf {frame} -> {sensor}: {error}')
+        return None
+    if not moving:
+        reasons.append(f'not /tf {frame} -> {sensor}: all of its transforms are static')
+        return None
+    share = float(known.mean())
+    if share < _LEAST_KNOWN:
+        gaps = '; '.join(_span(log, child, survey) for child in moving)
+        reasons.append(
+            f'not /tf {frame} -> {sensor}: known for {100 * share:.0f} % of the clouds ({gaps})'
+        )
+        return None
+    if share < 1:
+        reasons.append(
+            f'{int((~known).sum())} clouds are left out: /tf {frame} -> {sensor} has a gap there'
+        )
+    stamps, poses = _dense(survey, frame, known, poses)
+    text = f'/tf {frame} -> {sensor}, interpolated; known for {100 * share:.1f} % of the clouds'
+    return Trajectory(stamps, poses, frame.lstrip('/'), text, drifts)
+
+
+def _dense(survey, frame, known, poses):
+    """Poses at the clouds' stamps and, for deskewing, within the scans where these are known."""
+    stamps = survey.stamps_ns[known]
+    if survey.timing is None:
+        return stamps, poses[known]
+    span = survey.timing.span
+    inside = np.round(np.linspace(-span, span, 9) * 1e9).astype(np.int64)
+    every = np.unique((survey.stamps_ns[:, None] + inside).ravel())
+    poses, known = survey.transforms.poses(frame, survey.frame, every, LONGEST_GAP_S)
+    return every[known], poses[known]
+
+
+def _span(log, child, survey):
+    first, last, gap = log.span(child)
+    start = survey.stamps_ns[0]
+    return (
+        f'{child!r} is there from {(first - start) * 1e-9:.1f} to {(last - start) * 1e-9:.1f} s '
+        f'of {survey.duration_s:.1f} s, longest gap {gap:.1f} s'
+    )
+
+
+def _from_topics(survey, _wishes, reasons):
+    for log in survey.poses:
+        child = log.child or survey.frame
+        if not log.child and len(survey.transforms.frames) > 1:
+            reasons.append(
+                f'not {log.topic}: its type {log.type_name} does not say which frame it is the '
+                'pose of; give it as --trajectory with --trajectory-frame'
+            )
+            continue
+        stamps, first = np.unique(np.array(log.stamps_ns, np.int64), return_index=True)
+        poses = poses_from(np.array(log.values, float)[first])
+        mount = _mount(survey, child, reasons, log.topic)
+        if mount is None:
+            continue
+        drifts = log.frame not in _MAP_FRAMES
+        text = f'{log.topic} [{log.type_name}], {log.frame} -> {child}'
+        found = Trajectory(stamps, poses @ mount, log.frame or 'start', text, drifts)
+        share = float(found.at(survey.stamps_ns)[1].mean())
+        if share < _LEAST_KNOWN:
+            reasons.append(f'not {log.topic}: known for {100 * share:.0f} % of the clouds')
+            continue
+        return found
+    return None
+
+
+def _mount(survey, child, reasons, what):
+    """``T_child_sensor`` (4, 4) if it is the same frame or a static transform, else None."""
+    if child == survey.frame:
+        return np.eye(4)
+    try:
+        if survey.transforms.moving(child, survey.frame):
+            reasons.append(f'not {what}: {child} -> {survey.frame} moves')
+            return None
+        return survey.transforms.poses(child, survey.frame, survey.stamps_ns[:1], 1.0)[0][0]
+    except TransformUnavailable as error:
+        reasons.append(f'not {what}: the sensor is not known in {child!r}: {error}')
+        return None
+
+
+def _from_file(survey, wishes):
+    stamps, poses = read_trajectory(wishes.trajectory, survey.stamps_ns)
+    child = wishes.trajectory_frame or survey.frame
+    reasons = []
+    mount = _mount(survey, child, reasons, wishes.trajectory)
+    if mount is None:
+        raise DlcError(
+            f'{reasons[-1]}; give --trajectory-frame another frame, or poses of the sensor'
+        )
+    found = Trajectory(
+        stamps, poses @ mount, 'trajectory file', f'trajectory file {wishes.trajectory}', False
+    )
+    share = float(found.at(survey.stamps_ns)[1].mean())
+    if share < _LEAST_KNOWN:
+        raise DlcError(
+            f'{wishes.trajectory}: gives the pose of {100 * share:.0f} % of the clouds only; '
+            'is it of this recording, are its stamps those of the headers?'
+        )
+    return found

@@ -1,0 +1,155 @@
+"""``dlc-retrain``: a recording in; weights, a report and a verdict out."""
+
+import argparse
+import shlex
+import sys
+
+from dlc_ros.errors import DlcError
+
+
+def main(arguments=None):
+    """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ['simulate']:
+        from dlc_training.recordings.simulate import main as simulate
+
+        return simulate(arguments[1:])
+    options = _parser().parse_args(arguments)
+    options.command_line = shlex.join(['dlc-retrain', *arguments])
+    from dlc_training.recordings.retrain import run
+
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print(
+            f'interrupted; the same command goes on from what is in {options.out}', file=sys.stderr
+        )
+        return 130
+    except DlcError as error:
+        print(f'dlc-retrain: {error}', file=sys.stderr)
+        return 2
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog='dlc-retrain',
+        description='Fine-tune the pose predictor on your own recordings, and say whether that '
+        'helped. Run it again with the same --out to go on after an interruption.',
+        epilog='"dlc-retrain simulate --out DIR" records a simulated robot to try this on.',
+    )
+    what = parser.add_argument_group('what to learn from')
+    what.add_argument(
+        '--bag',
+        nargs='+',
+        required=True,
+        metavar='BAG',
+        help='rosbag2 folders, .mcap, .db3 or .bag files, or folders of those',
+    )
+    what.add_argument('--topic', metavar='NAME', help='cloud topic; needed if there are several')
+    what.add_argument(
+        '--reference',
+        metavar='FILE',
+        help='map or model (ply, pcd, ...); left out: a map is built',
+    )
+    what.add_argument(
+        '--reference-scale',
+        type=float,
+        default=0.0,
+        metavar='M',
+        help='metres per unit of that file, e.g. 0.001 for millimetres',
+    )
+    truth = parser.add_argument_group('where the poses come from; left out: /tf, topics, odometry')
+    truth.add_argument('--trajectory', default='', metavar='FILE', help='TUM or KITTI file')
+    truth.add_argument(
+        '--trajectory-frame',
+        default='',
+        metavar='FRAME',
+        help='whose poses these are; left out: the sensor',
+    )
+    truth.add_argument(
+        '--fixed-frame',
+        default='',
+        metavar='FRAME',
+        help='frame of /tf to take poses in; left out: map, then odom',
+    )
+    truth.add_argument(
+        '--initial-pose', metavar='FILE', help='4x4 pose of the first cloud in the reference'
+    )
+    scans = parser.add_argument_group('scans')
+    scans.add_argument(
+        '--point-times',
+        choices=('auto', 'start', 'end', 'off'),
+        default='auto',
+        help='where in a scan its stamp lies; off: no deskewing',
+    )
+    scans.add_argument(
+        '--body-reach',
+        type=float,
+        default=1.0,
+        metavar='M',
+        help='the robot itself is seen no farther away (default 1)',
+    )
+    scans.add_argument(
+        '--most-scans',
+        type=int,
+        default=3000,
+        metavar='N',
+        help='kept of the recording (default 3000)',
+    )
+    held = parser.add_argument_group('what is held out')
+    held.add_argument(
+        '--hold-out',
+        choices=('auto', 'time', 'place'),
+        default='auto',
+        help='the end of the time or of the way; auto: of the way if there is one',
+    )
+    held.add_argument('--share', type=float, default=0.25, metavar='S', help='default 0.25')
+    held.add_argument(
+        '--judge-scans',
+        type=int,
+        default=150,
+        metavar='N',
+        help='held-out scans that are registered (default 150)',
+    )
+    held.add_argument(
+        '--benchmark-pairs',
+        type=int,
+        default=25,
+        metavar='N',
+        help='pairs a bin of the shipped benchmark; 0 leaves it out (default 25)',
+    )
+    train = parser.add_argument_group('training')
+    train.add_argument(
+        '--weights',
+        default='',
+        metavar='FILE',
+        help='to start from; left out: those of the package; none: random',
+    )
+    train.add_argument('--objective', choices=('dlc', 'none'), default='dlc')
+    train.add_argument(
+        '--steps',
+        type=int,
+        default=0,
+        metavar='N',
+        help='optimiser steps (default 600, or 7000 from random weights)',
+    )
+    train.add_argument(
+        '--set',
+        nargs='+',
+        default=[],
+        metavar='key=value',
+        dest='overrides',
+        help='settings of dlc-train, e.g. optimiser.rate=1e-4',
+    )
+    parser.add_argument('--out', metavar='DIR', required=True, help='folder of the run')
+    parser.add_argument(
+        '--dry-run',
+        action='store_true',
+        help='show what would be used and how long it takes; writes nothing',
+    )
+    parser.add_argument('--quiet', action='store_true', help='no progress bars')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
