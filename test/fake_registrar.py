@@ -39,6 +39,7 @@ class FakeRegistrar:
             'fallback': '',
             'weights': weights or 'default',
             'weights_sha256': '0' * 64,
+            'trained_on': 'nothing',
         }
 
     def register(self, points, init=None, init_covariance=None):

@@ -21,6 +21,7 @@ from dlc_ros.registration.se3 import quaternion_from_matrix
 TF, CLOUD = 'tf2_msgs/msg/TFMessage', 'sensor_msgs/msg/PointCloud2'
 EMPTY, STRING = 'std_msgs/msg/Empty', 'std_msgs/msg/String'
 POSE = 'geometry_msgs/msg/PoseWithCovarianceStamped'
+POSES = 'geometry_msgs/msg/PoseArray'
 DIAGNOSTICS = 'diagnostic_msgs/msg/DiagnosticArray'
 CLOCK = 'rosgraph_msgs/msg/Clock'
 

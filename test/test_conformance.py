@@ -13,7 +13,7 @@ from wire import Process, free_domain, wait_for
 pytest.importorskip('cyclonedds')
 pytest.importorskip('rosbags')
 
-from robot import CLOCK, CLOUD, DIAGNOSTICS, EMPTY, POSE, STRING, TF, Robot  # noqa: E402
+from robot import CLOCK, CLOUD, DIAGNOSTICS, EMPTY, POSE, POSES, STRING, TF, Robot  # noqa: E402
 
 from dlc_ros.node import convert  # noqa: E402
 from dlc_ros.node.dds import qos  # noqa: E402
@@ -164,10 +164,13 @@ class ObjectRig(Rig):
     """Object mode: a camera on a base, and two objects of one shape."""
 
     def __init__(self, adapter, path, domain_id, **values):
+        # The same bytes would be two instances of one model, and the camera shows but one.
+        box = path.with_name('box.npy')
+        np.save(box, np.asfortranarray(REFERENCE))
         parameters = {
             'mode': 'object',
             'objects.names': ['mug', 'box'],
-            'objects.references': [str(path), str(path)],
+            'objects.references': [str(path), str(box)],
             'frames.parent': 'base_link',
             'segmentation.remove_plane': False,
             'objects.search_budget': 0.0,
@@ -333,8 +336,13 @@ def test_what_is_not_accepted_changes_nothing(robot_in_map, verdict):
 @both('SEARCHING, TRACKING, LOST and found again, each shown with its level')
 def test_states_and_their_levels(robot_in_map):
     rig = robot_in_map
+    rig.is_in('pose of map', 'WAITING')  # time has passed without a cloud
+    assert rig.robot.status('pose of map')[0] == 2
+    rig.registrars.script.append({'status': Status.REJECTED, 'reason': 'blinded'})
+    rig.scan()
     rig.is_in('pose of map', 'SEARCHING')
     assert rig.robot.status('pose of map')[0] == 1
+    rig.advance(0.1)
     rig.scan()
     rig.localised()
     rig.is_in('pose of map', 'TRACKING')
@@ -449,7 +457,9 @@ def test_object_is_added_while_it_runs(adapter, reference):
     rig = ObjectRig(adapter, reference, free_domain(6))
     with contextlib.closing(rig):
         rig.begin()
-        rig.robot.send('load_reference', {'data': f'bolt={reference}'})
+        bolt = reference.with_name('bolt.npy')
+        np.save(bolt, REFERENCE.astype('>f8'))
+        rig.robot.send('load_reference', {'data': f'bolt={bolt}'})
         assert wait_for(lambda: 'reference' in rig.robot.status('model of bolt')[2])
         rig.show()
         assert wait_for(lambda: rig.heard('base_link', 'bolt'))
@@ -547,12 +557,14 @@ MAP_TOPICS = {
     ('out', '/diagnostics', DIAGNOSTICS, 'reliable', 'volatile'),
     ('out', '/localizer/pose', POSE, 'reliable', 'volatile'),
     ('out', '/localizer/aligned', CLOUD, 'reliable', 'volatile'),
+    ('out', '/localizer/hypotheses', POSES, 'reliable', 'volatile'),
     ('in', '/tf', TF, 'reliable', 'volatile'),
     ('in', '/tf_static', TF, 'reliable', 'transient local'),
     ('in', '/clock', CLOCK, 'best effort', 'volatile'),
     ('in', '/points', CLOUD, 'best effort', 'volatile'),
     ('in', '/initialpose', POSE, 'reliable', 'volatile'),
     ('in', '/localizer/relocalize', EMPTY, 'reliable', 'volatile'),
+    ('in', '/localizer/save_pose', EMPTY, 'reliable', 'volatile'),
     ('in', '/localizer/load_reference', STRING, 'reliable', 'volatile'),
     ('in', '/localizer/load_weights', STRING, 'reliable', 'volatile'),
 }
@@ -561,7 +573,7 @@ OBJECT_TOPICS = {
 } | {
     ('out', f'/localizer/{name}/{what}', kind, 'reliable', 'volatile')
     for name in ('mug', 'box')
-    for what, kind in (('pose', POSE), ('aligned', CLOUD))
+    for what, kind in (('pose', POSE), ('aligned', CLOUD), ('hypotheses', POSES))
 }
 # What every rclpy node has besides, and what only rclpy offers: lifecycle, parameters, services.
 OF_RCLPY = {'/rosout', '/parameter_events', '/localizer/transition_event'}
@@ -614,6 +626,24 @@ def test_two_robots_in_namespaces(adapter, reference):
         for rig, place in zip(rigs, (MAP_FROM_ODOM, BASE_FROM_LIDAR), strict=True):
             [(_, found)] = rig.heard('map', 'base_link')
             assert_poses_close(found, place)
+
+
+@both('the poses that competed are sent while somebody listens, of rejected clouds too')
+def test_hypotheses(robot_in_map):
+    rig = robot_in_map
+    heard = []
+    rig.robot.participant.subscribe('/localizer/hypotheses', POSES, heard.append)
+
+    def competed():
+        rig.registrars.script.append({'status': Status.REJECTED, 'reason': 'blinded'})
+        rig.advance(0.1)
+        rig.scan()
+        return wait_for(lambda: heard, 0.5)
+
+    assert wait_for(competed)
+    assert heard[-1].header.frame_id == 'map'
+    found = convert.matrix_from_pose(heard[-1].poses[0])
+    np.testing.assert_allclose(found[:3, 3], (MAP_FROM_ODOM @ rig.odom_from_base)[:3, 3], atol=1.0)
 
 
 @both('the aligned cloud is sent while somebody listens, in the frame of the map')

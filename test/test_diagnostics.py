@@ -1,17 +1,25 @@
-"""What an operator reads: counters, rates, ages, levels."""
+"""What an operator reads: every key declared, levels from the declared limits, none invented."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rig import REJECTED, Rig, at, object_rig, odom_from_base, seen
 
+from dlc_ros.localization import diagnostic_keys
 from dlc_ros.localization.decision import Decision
-from dlc_ros.localization.diagnostics import ERROR, OK, STALE, WARN, Monitor
+from dlc_ros.localization.diagnostics import Monitor
+from dlc_ros.localization.limits import ERROR, OK, STALE, WARN
+from dlc_ros.localization.output import Output, PoseEstimate
+from dlc_ros.localization.parameters import describe, from_flat
 from dlc_ros.localization.references import Reference, ReferenceCloud
 from dlc_ros.localization.tracker import KnownPose, Tracker
 from dlc_ros.registration.result import Registration, Status
 
 S = 10**9
+PAGE = Path(__file__).resolve().parent.parent / 'docs' / 'diagnostics.md'
 
 
 class Clock:
@@ -40,6 +48,7 @@ def provenance(**changes):
         'fallback': '',
         'weights': '/w/default.safetensors',
         'weights_sha256': 'cd' * 32,
+        'trained_on': 'data generated solids, steps 7000',
         **changes,
     }
 
@@ -69,73 +78,134 @@ def accept(monitor, of, stamp_ns):
     of.accept(KnownPose(np.eye(4), REGISTRATION.covariance, stamp_ns, 'camera'), 'it fits')
 
 
-def by_task(entries):
-    return {entry.name: entry for entry in entries}
+def entries(monitor, now_ns=0, silent_s=0.0, skipped=0, trackers=(), **flat):
+    found = monitor.report(now_ns, silent_s, skipped, trackers, from_flat(flat))
+    return {entry.name.removeprefix('robot1.localizer: '): entry for entry in found}
 
 
-def test_every_entry_is_named_node_and_task_and_holds_strings(monitor):
-    mug = tracker()
-    accept(monitor, mug, 5 * S)
-    entries = monitor.report(7 * S, 3, [mug])
-    assert [entry.name for entry in entries] == [
-        'robot1.localizer: input',
-        'robot1.localizer: pose of mug',
-        'robot1.localizer: model of mug',
-    ]
-    for entry in entries:
-        assert entry.level in (OK, WARN, ERROR, STALE)
-        assert all(type(value) is str for value in entry.values.values())
+# The declaration
 
 
-def test_the_input_tells_rate_times_and_what_was_skipped(monitor, clock):
+def all_scenarios(tmp_path):
+    """Everything that a localizer ever says: good clouds and bad ones, in both modes."""
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+    yield rig.localizer.diagnostics(at(0))
+    rig.scan(0.0)
+    yield rig.localizer.diagnostics(at(0))
+    rig.registrar.verdicts.append(REJECTED)
+    rig.scan(0.1)
+    rig.localizer.on_cloud(at(0.2), 'mars', rig.lidar_points(0.2))
+    rig.localizer.on_cloud(at(0.1), 'lidar', rig.lidar_points(0.2))
+    yield rig.localizer.diagnostics(at(9))
+    objects = object_rig(tmp_path, names=('mug', 'box'))
+    seen(objects, 0)
+    yield objects.localizer.diagnostics(at(0))
+
+
+def test_what_is_said_is_declared_and_what_is_declared_is_said(tmp_path):
+    said = set()
+    for found in all_scenarios(tmp_path):
+        for entry in found:
+            task = re.sub(r' of \S+$', ' of *', entry.name.removeprefix('localizer: '))
+            stages = re.compile(r'^(?!registration|time)\w+ \[ms\]$')
+            said |= {(task, stages.sub('* [ms]', key)) for key in entry.values}
+            assert all(type(value) is str for value in entry.values.values())
+    assert said == {(key.task, key.name) for key in diagnostic_keys.KEYS}
+
+
+def test_the_documented_table_is_current():
+    assert PAGE.read_text(encoding='utf-8') == diagnostic_keys.markdown_page(), (
+        'run: python -m dlc_ros.localization.diagnostic_keys > docs/diagnostics.md'
+    )
+
+
+def test_limits_name_parameters_that_exist():
+    flat = {info.name for info in describe()}
+    for key in diagnostic_keys.KEYS:
+        for limit in (key.warn, key.error):
+            bound = getattr(limit, 'bound', 0)
+            assert not isinstance(bound, str) or bound in flat
+
+
+# Input
+
+
+def test_the_input_tells_rate_and_what_was_skipped(monitor, clock):
     for _ in range(11):
         clock.now += 0.1
         monitor.received()
         monitor.worked(0.02)
-    (entry,) = monitor.report(0, 4, [])
-    assert entry.level == OK
-    assert entry.values['clouds in'] == '11'
-    assert float(entry.values['rate [Hz]']) == pytest.approx(10.0)
-    assert entry.values['skipped (a newer one came)'] == '4'
-    assert float(entry.values['time per cloud, median [ms]']) == pytest.approx(20.0)
+    found = entries(monitor, skipped=4)
+    assert found['input'].level == OK
+    assert found['input'].values['clouds in'] == '11'
+    assert float(found['input'].values['rate [Hz]']) == pytest.approx(10.0)
+    assert found['input'].values['skipped (a newer one came)'] == '4'
+    assert float(found['output'].values['time per cloud, median [ms]']) == pytest.approx(20.0)
 
 
-def test_silence_is_stale(monitor, clock):
-    assert monitor.report(0, 0, [])[0].level == STALE
+def test_silence_is_stale_before_the_first_cloud_and_an_error_after(monitor, clock):
+    assert entries(monitor)['input'].level == STALE
     monitor.received()
     monitor.received()
-    assert monitor.report(0, 0, [])[0].level == OK
+    assert entries(monitor)['input'].level == OK
     clock.now += 60.0
-    (entry,) = monitor.report(0, 0, [])
-    assert entry.level == STALE
-    assert 'no cloud for 60.0 s' in entry.message
+    entry = entries(monitor, silent_s=60.0)['input']
+    assert entry.level == ERROR
+    assert 'silent for [s]: 60' in entry.message
     assert float(entry.values['rate [Hz]']) < 0.1
+    slow = entries(monitor, silent_s=60.0, **{'tracking.cloud_timeout': 100.0})['input']
+    assert slow.level == OK, 'the limit is the parameter'
 
 
 def test_a_problem_lasts_until_a_cloud_comes_without_it(monitor):
     monitor.received()
     assert monitor.problem('transform', 'no lidar')
-    assert monitor.report(0, 0, [])[0].level == ERROR
+    assert entries(monitor)['input'].level == ERROR
     monitor.received()
     assert not monitor.problem('transform', 'no lidar yet'), 'nothing new to log'
-    assert monitor.report(0, 0, [])[0].message == 'no lidar yet'
+    assert entries(monitor)['input'].message == 'no lidar yet'
     monitor.received()
-    assert monitor.report(0, 0, [])[0].level == OK
+    assert entries(monitor)['input'].level == OK
     monitor.received()
     assert monitor.problem('transform', 'gone again'), 'new again'
 
 
-@pytest.mark.parametrize('kind', ['late', 'unstamped'])
+@pytest.mark.parametrize('kind', ['late', 'unstamped', 'odometry', 'deskew'])
 def test_what_does_no_harm_only_warns(monitor, kind):
     monitor.received()
     monitor.problem(kind, 'mend the driver')
-    assert monitor.report(0, 0, [])[0].level == WARN
+    assert entries(monitor)['input'].level == WARN
+
+
+def test_clouds_that_are_old_when_they_arrive_warn_of_the_clocks(tmp_path):
+    """A recording that is played without use_sim_time."""
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+    rig.tree.insert('odom', 'base_link', at(0), odom_from_base(0))
+    output = rig.localizer.on_cloud(at(0), 'lidar', rig.lidar_points(0), arrival_ns=at(90_000))
+    assert len(output.transforms) == 1
+    entry = rig.status('input', 90_000)
+    assert entry.level == WARN
+    assert float(entry.values['age at arrival [s]']) == pytest.approx(90_000)
+    assert rig.localizer.on_timer(at(90_000.5)).transforms == ()
+    assert rig.state(seconds=90_000.5) == 'TRACKING', 'its age tells nothing'
+
+
+def test_a_cloud_in_millimetres_is_named(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+    rig.tree.insert('odom', 'base_link', at(0), odom_from_base(0))
+    rig.localizer.on_cloud(at(0), 'lidar', 1000.0 * rig.lidar_points(0))
+    entry = rig.status('input')
+    assert entry.level == WARN
+    assert 'median range [m]' in entry.message
+
+
+# Pose
 
 
 def test_the_pose_tells_age_evidence_and_stage_times(monitor):
     mug = tracker()
     accept(monitor, mug, 5 * S)
-    entry = by_task(monitor.report(round(7.5 * S), 0, [mug]))['robot1.localizer: pose of mug']
+    entry = entries(monitor, round(7.5 * S), trackers=[mug])['pose of mug']
     assert entry.level == OK
     assert entry.values['state'] == 'TRACKING'
     assert float(entry.values['age of the pose [s]']) == pytest.approx(2.5)
@@ -149,43 +219,71 @@ def test_the_pose_tells_age_evidence_and_stage_times(monitor):
 
 def test_levels_follow_the_state(monitor):
     mug = tracker()
-    name = 'robot1.localizer: pose of mug'
-    assert by_task(monitor.report(0, 0, [mug]))[name].level == ERROR  # WAITING
+
+    def pose():
+        return entries(monitor, trackers=[mug])['pose of mug']
+
+    assert pose().level == ERROR  # WAITING
     accept(monitor, mug, 5 * S)
     mug.fail('hidden', lost_after=2)
     monitor.rejected('mug')
-    entry = by_task(monitor.report(0, 0, [mug]))[name]
-    assert entry.level == WARN
-    assert 'hidden' in entry.message
+    assert pose().level == WARN
+    assert 'hidden' in pose().message
     mug.fail('hidden', lost_after=2)
     monitor.rejected('mug')
-    entry = by_task(monitor.report(0, 0, [mug]))[name]
-    assert entry.level == ERROR
-    assert (entry.values['registered'], entry.values['rejected']) == ('1', '2')
+    assert pose().level == ERROR
+    assert (pose().values['registered'], pose().values['rejected']) == ('1', '2')
     mug.reset('asked to relocalise')
-    assert by_task(monitor.report(0, 0, [mug]))[name].level == WARN
+    assert pose().level == WARN
 
 
 def test_ages_of_another_time_are_not_shown(monitor):
     mug = tracker()
     accept(monitor, mug, 5 * S)
     monitor.time_jumped()
-    entry = by_task(monitor.report(0, 0, [mug]))['robot1.localizer: pose of mug']
-    assert 'age of the pose [s]' not in entry.values
+    assert 'age of the pose [s]' not in entries(monitor, trackers=[mug])['pose of mug'].values
+
+
+# Output, device, model
+
+
+def test_the_age_at_publish_is_that_of_the_cloud_by_the_nodes_clock(monitor):
+    for age in (0.1, 0.2, 0.3):
+        pose = PoseEstimate('base_link', 'map', 100 * S, np.eye(4), np.eye(6))
+        monitor.published(Output(poses=(pose,)), round((100 + age) * S))
+    entry = entries(monitor)['output']
+    assert float(entry.values['age at publish, median [s]']) == pytest.approx(0.2)
+    assert (entry.level, entry.values['poses']) == (OK, '3')
+    assert entries(monitor, hold_timeout=0.1)['output'].level == WARN
 
 
 @pytest.mark.parametrize(
-    ('changes', 'level', 'message'),
+    ('changes', 'task', 'level', 'message'),
     [
-        ({}, OK, 'runs on cuda'),
-        ({'device': 'cpu', 'fallback': 'no CUDA device; on the CPU'}, WARN, 'no CUDA device'),
-        ({'device': 'cpu', 'weights': '', 'weights_sha256': ''}, WARN, 'refines only'),
+        ({}, 'device', OK, 'runs on cuda'),
+        (
+            {'device': 'cpu', 'fallback': 'CUDA out of memory; on the CPU'},
+            'device',
+            WARN,
+            'CUDA out of memory',
+        ),
+        ({'weights': '', 'weights_sha256': ''}, 'model of mug', WARN, 'weights'),
     ],
 )
-def test_the_model_tells_device_weights_and_hashes(monitor, changes, level, message):
-    entry = monitor.report(0, 0, [tracker(**changes)])[-1]
-    assert entry.level == level
-    assert message in entry.message
-    assert entry.values['reference'] == '/m/mug.ply'
-    assert entry.values['reference sha256'] == 'ab' * 32
-    assert entry.values['weights sha256'] == changes.get('weights_sha256', 'cd' * 32)
+def test_device_and_model_tell_what_is_not_as_asked(monitor, changes, task, level, message):
+    found = entries(monitor, trackers=[tracker(**changes)])
+    assert found[task].level == level
+    assert message in found[task].message
+    model = found['model of mug'].values
+    assert (model['reference'], model['reference sha256']) == ('/m/mug.ply', 'ab' * 32)
+    assert model['weights sha256'] == changes.get('weights_sha256', 'cd' * 32)
+    assert model['trained on'] == 'data generated solids, steps 7000'
+
+
+def test_memory_is_that_of_this_process(monitor):
+    """Oracle: 64 MiB more are 64 MiB more."""
+    before = float(entries(monitor)['device'].values['process memory [MiB]'])
+    held = np.ones(8 << 20)
+    after = float(entries(monitor)['device'].values['process memory [MiB]'])
+    assert after - before == pytest.approx(64, abs=16)
+    assert held[-1] == 1.0

@@ -138,7 +138,7 @@ def tracking_node(reference):
     """One node for many clouds, on a domain of its own, with the stamp of the last one."""
     values = object_mode(reference, diagnostics_rate=20.0, **{'dds.domain_id': free_domain(1)})
     with running(values) as robot:
-        yield robot, [1_700_000_000 * SECOND]
+        yield robot, [time.time_ns()]
 
 
 @pytest.mark.parametrize('kind', BAD_CLOUDS)

@@ -48,12 +48,21 @@ PRIOR = Prior(np.eye(4), 0.01 * np.eye(6))
 
 @pytest.mark.parametrize('prior', [None, PRIOR])
 def test_accepted_is_used_as_it_is_and_rejected_never(prior):
-    registration = answer(Status.ACCEPTED, pose((0, 0, 2), (5, 0, 0)))
+    registration = answer(Status.ACCEPTED, pose((0, 0, 0.2), (0.5, 0, 0)))
     decision = decide(registration, prior)
     assert decision.accepted
     assert decision.transform is registration.transform
     assert decision.covariance is registration.covariance
     assert not decide(answer(Status.REJECTED), prior).accepted
+
+
+@pytest.mark.parametrize('status', [Status.ACCEPTED, Status.DEGENERATE])
+def test_what_fits_far_from_where_it_should_be_is_left_to_a_global_search(status):
+    across = np.eye(6)[:, 1:2]
+    for length, accepted in [(0.9, True), (1.2, False)]:  # 9 and 12 standard deviations
+        found = answer(status, pose(translation=(length, 0, 0)), free_directions=across)
+        assert decide(found, PRIOR).accepted == accepted
+    assert '1.20 m and 0 deg from where it should be' in decide(found, PRIOR).reason
 
 
 @pytest.mark.parametrize(
@@ -326,4 +335,34 @@ def test_missing_transforms_wait_but_one_gap_does_not_interrupt_tracking():
     tracker.block('no odom', lost_after=3)
     assert tracker.state is State.WAITING
     assert tracker.begin(scene(0.4), growth) is not None, 'the pose was kept'
+    assert tracker.state is State.SEARCHING, 'nothing is confirmed before a cloud confirms it'
+    tracker.accept(known(), 'found')
     assert tracker.state is State.TRACKING
+
+
+@pytest.mark.parametrize(
+    ('doubt', 'state'),
+    [
+        (lambda tracker: tracker.silence('no cloud'), State.WAITING),
+        (lambda tracker: tracker.expire('too old'), State.LOST),
+        (lambda tracker: tracker.doubt_odometry('it jumped'), State.SEARCHING),
+    ],
+)
+def test_a_pose_in_doubt_ends_tracking_and_stays_the_place_to_look_first(doubt, state):
+    tracker = Tracker('map', reference=object())
+    tracker.accept(known(), 'found')
+    tracker.take_changes()
+    doubt(tracker)
+    doubt(tracker)
+    assert states(tracker) == [('TRACKING', state.value)]
+    assert tracker.begin(scene(0.1), PriorGrowth()) is not None
+
+
+def test_odometry_in_doubt_no_longer_moves_the_prior():
+    growth = PriorGrowth(linear_speed=2.0, min_translation=1e-3)
+    tracker = Tracker('map', reference=object())
+    tracker.accept(known(fixed=np.eye(4)), 'found')
+    tracker.doubt_odometry('it jumped')
+    prior = tracker.begin(scene(0.1, fixed=pose(translation=(50, 0, 0))), growth)
+    np.testing.assert_allclose(prior.transform, np.eye(4))
+    assert np.sqrt(prior.covariance[0, 0]) == pytest.approx(0.2, rel=0.01)

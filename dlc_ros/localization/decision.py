@@ -9,6 +9,8 @@ from dlc_ros.registration.se3 import exp_so3, is_rigid, log_so3, make_transform
 
 # Chi-square quantile, 6 degrees of freedom, 99 %: a pose inside is what the prior expects.
 _EXPECTED = 16.81
+# Twice as far as the quantile of 99.99 %: a pose outside is not the one that was followed.
+_IMPLAUSIBLE = 4.0 * 27.86
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ def decide(registration, prior=None):
     Turn a registration into a pose that may be used, or a refusal.
 
     - ACCEPTED is used as it is, REJECTED never.
+    - What lies far outside of the prior's ellipsoid is refused, however well it fits: beside
+      a prior nobody looks for look-alikes, a global search does.
     - DEGENERATE is used only where the clouds determine it: along the free directions the prior
       is kept, with its covariance. Without a prior nothing is known there: refused.
     - AMBIGUOUS is used only if the prior expects exactly one of the candidates: one inside its
@@ -61,11 +65,14 @@ def decide(registration, prior=None):
     if not is_rigid(registration.transform) or not np.isfinite(registration.covariance).all():
         return Decision(False, 'the registration gave no finite rigid transform')
     if status is Status.ACCEPTED:
-        return Decision(True, registration.reason, registration.transform, registration.covariance)
+        decision = Decision(
+            True, registration.reason, registration.transform, registration.covariance
+        )
+        return decision if prior is None else _refused_if_far(decision, prior)
     if prior is None:
         return Decision(False, f'{registration.reason}; and there is no prior pose to decide it')
     if status is Status.DEGENERATE:
-        return _keep_prior_where_free(registration, prior)
+        return _refused_if_far(_keep_prior_where_free(registration, prior), prior)
     return _choose_by_prior(registration, prior)
 
 
@@ -90,6 +97,19 @@ def moved(transform, error):
     :returns: (4, 4) float64.
     """
     return make_transform(exp_so3(error[3:]) @ transform[:3, :3], transform[:3, 3] + error[:3])
+
+
+def _refused_if_far(decision, prior):
+    if not decision.accepted:
+        return decision
+    error = error_between(decision.transform, prior.transform)
+    if error @ np.linalg.solve(prior.covariance + decision.covariance, error) <= _IMPLAUSIBLE:
+        return decision
+    return Decision(
+        False,
+        f'the pose that fits is {np.linalg.norm(error[:3]):.2f} m and '
+        f'{np.degrees(np.linalg.norm(error[3:])):.0f} deg from where it should be',
+    )
 
 
 def _keep_prior_where_free(registration, prior):

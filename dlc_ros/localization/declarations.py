@@ -127,11 +127,37 @@ class Segmentation(_Group):
     )
 
 
+class Deskew(_Group):
+    """Undoing the motion within a sweep, where clouds tell when each point was measured."""
+
+    enabled: bool = setting(
+        True,
+        'Move points to where they would have been measured at the stamp, by the motion in '
+        'frames.odom or objects.fixed_frame.',
+    )
+    stamp: Literal['auto', 'start', 'end'] = setting(
+        'auto',
+        "What the stamp is of the sweep; auto takes the points' times as the driver wrote them: "
+        'relative ones count from the stamp.',
+    )
+    unit: Literal['auto', 's', 'us', 'ns'] = setting(
+        'auto', "Unit of the points' times; auto tells it by the length of the sweep."
+    )
+
+
 class Tracking(_Group):
     """When a pose counts as known."""
 
     lost_after: int = setting(
         5, 'Clouds without an accepted pose, in a row, until it counts as lost.', ge=1, le=1000
+    )
+    cloud_timeout: float = setting(
+        2.0,
+        'Without a cloud for this long the state is WAITING; the last pose is kept as the place '
+        'to look first.',
+        's',
+        ge=0.1,
+        le=3600.0,
     )
     time_jump: float = setting(
         1.0,
@@ -162,6 +188,17 @@ class PriorGrowth(_Group):
     angular_drift: float = setting(
         0.05, 'With odometry: drift of the angle.', 'rad/s', ge=0.0, le=100.0
     )
+    max_linear_speed: float = setting(
+        20.0,
+        'Odometry that moves faster has jumped: it is not believed, and nothing is published '
+        'until a cloud is accepted.',
+        'm/s',
+        ge=0.1,
+        le=1000.0,
+    )
+    max_angular_speed: float = setting(
+        10.0, 'Odometry that turns faster has jumped.', 'rad/s', ge=0.1, le=1000.0
+    )
     initial_translation: float = setting(
         0.5, 'Of an initial pose that comes without one.', 'm', ge=1e-6, le=1000.0
     )
@@ -175,6 +212,23 @@ class PriorGrowth(_Group):
         'rad',
         ge=0.01,
         le=3.15,
+    )
+
+
+class SavedPose(_Group):
+    """The last accepted pose on disk, to start from after a restart."""
+
+    file: str = setting(
+        '',
+        'Where the last accepted pose is kept; a pose of the same reference found there at the '
+        'start is where the search begins. Empty keeps none.',
+    )
+    period: float = setting(
+        10.0,
+        'How often it is written while tracking; 0 writes it at shutdown and on ~/save_pose only.',
+        's',
+        ge=0.0,
+        le=86400.0,
     )
 
 
@@ -231,8 +285,10 @@ class Parameters(_Group):
     frames: Frames = Frames()
     objects: Objects = Objects()
     segmentation: Segmentation = Segmentation()
+    deskew: Deskew = Deskew()
     tracking: Tracking = Tracking()
     prior: PriorGrowth = PriorGrowth()
+    saved_pose: SavedPose = SavedPose()
     dds: Dds = Dds()
     registration: RegistrationOptions = RegistrationOptions()
 

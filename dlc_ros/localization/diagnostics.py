@@ -2,29 +2,19 @@
 
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dlc_ros.localization.device import device_memory_mib, process_memory_mib
+from dlc_ros.localization.diagnostic_keys import DEVICE, INPUT, MODEL, OUTPUT, POSE, levels
+from dlc_ros.localization.limits import OK, STALE
 from dlc_ros.localization.output import DiagnosticStatus
+from dlc_ros.localization.parameters import to_flat
 from dlc_ros.localization.tracker import State
-
-OK, WARN, ERROR, STALE = 0, 1, 2, 3
 
 # Clouds over which rates and times are averaged.
 _WINDOW = 50
-# A topic is silent when nothing came for this long.
-_SILENT_S = 5.0
-
-# Problems after which the robot still gets what it asked for.
-_HARMLESS = {'late', 'unstamped'}
-
-_LEVELS = {
-    State.WAITING: ERROR,
-    State.SEARCHING: WARN,
-    State.TRACKING: OK,
-    State.LOST: ERROR,
-}
 
 
 @dataclass
@@ -33,6 +23,9 @@ class _Target:
 
     registered: int = 0
     rejected: int = 0
+    transitions: int = 0
+    last_transition: str = ''
+    since: float = None
     accepted_stamp_ns: int = None
     registration: object = None
     verdict: str = ''
@@ -50,19 +43,27 @@ class Monitor:
     def __init__(self, node, clock=time.monotonic):
         self._node = node
         self._clock = clock
+        self._started = clock()
         self.clouds_in = 0
-        self.refused = Counter()  # dropped, by the kind of CloudRefused
-        self.unstamped = 0  # used as if stamped at their arrival
+        self.counts = Counter()  # clouds by the kind of their problem
         self.time_jumps = 0
-        self.no_transform = 0  # not used: a transform was missing
-        self.invalid = 0  # not used: not a usable cloud
         self.superseded = 0  # answers that a command made void
         self.last_refusal = ''
+        self.pose_file = ''
+        self.pose_file_problem = ''
+        self._measured = None
+        self._kept = ''
+        self._age_s = float('nan')
+        self._published = Counter()
+        self._unpublished = ''
         self._targets = {}
         self._problems = {}
         self._problems_before = {}
         self._arrivals = deque(maxlen=_WINDOW)
         self._work_ms = deque(maxlen=_WINDOW)
+        self._ages_s = deque(maxlen=_WINDOW)
+
+    # What happened.
 
     def received(self):
         """Note a cloud; the problems of the one before are over unless they come again."""
@@ -70,11 +71,21 @@ class Monitor:
         self._arrivals.append(self._clock())
         self._problems_before, self._problems = self._problems, {}
 
+    def arrived(self, age_s):
+        """Note how old the cloud was when it arrived, by the node's clock [s]."""
+        self._age_s = age_s
+
     def problem(self, kind, text):
         """Note a problem with this cloud; returns whether the one before was free of it."""
         new = kind not in self._problems_before and kind not in self._problems
+        self.counts[kind] += kind not in self._problems
         self._problems[kind] = text
         return new
+
+    def measured(self, scene):
+        """Note what of the cloud is registered."""
+        self._measured = scene.measured
+        self._kept = len(scene.points)
 
     def worked(self, seconds):
         """Note how long a cloud took in all."""
@@ -82,88 +93,163 @@ class Monitor:
 
     def registered(self, name, registration, decision, seconds):
         """Note a registration, accepted or not."""
-        target = self._targets.setdefault(name, _Target())
+        target = self._target(name)
         target.registration = registration
         target.verdict = decision.reason
         target.milliseconds = 1e3 * seconds
 
     def accepted(self, name, stamp_ns):
         """Note a cloud that gave a pose."""
-        target = self._targets.setdefault(name, _Target())
+        target = self._target(name)
         target.registered += 1
         target.accepted_stamp_ns = stamp_ns
+        self._unpublished = ''
 
     def rejected(self, name):
         """Note a cloud that was registered but gave no pose."""
-        self._targets.setdefault(name, _Target()).rejected += 1
+        self._target(name).rejected += 1
+
+    def not_published(self, reason):
+        """Note why an accepted pose gave no transform."""
+        self._unpublished = reason
+
+    def changed(self, change):
+        """Note a :class:`~dlc_ros.localization.output.StateChange`."""
+        target = self._target(change.name)
+        target.transitions += 1
+        target.last_transition = f'{change.before} -> {change.after}: {change.reason}'
+        target.since = self._clock()
+
+    def published(self, output, now_ns):
+        """Note what a node has published of an :class:`~dlc_ros.localization.output.Output`."""
+        self._published['transforms'] += 0 if output.repeated else len(output.transforms)
+        self._published['repeated'] += len(output.transforms) if output.repeated else 0
+        self._published['poses'] += len(output.poses)
+        self._ages_s.extend((now_ns - pose.stamp_ns) * 1e-9 for pose in output.poses[:1])
 
     def time_jumped(self):
         """Note a restart of time: ages in the old time mean nothing."""
         self.time_jumps += 1
+        self._ages_s.clear()
         for target in self._targets.values():
             target.accepted_stamp_ns = None
 
-    def report(self, now_ns, skipped, trackers):
+    # What an operator reads.
+
+    def report(self, now_ns, silent_s, skipped, trackers, parameters):
         """
         All entries.
 
         :param now_ns: the node's clock.
+        :param silent_s: since the last cloud arrived, by the node's clock.
         :param skipped: clouds that a newer one replaced in the worker.
         :param trackers: iterable of :class:`~dlc_ros.localization.tracker.Tracker`.
-        :returns: list of :class:`DiagnosticStatus`: ``input``, then two for each reference, its
-            pose and its model.
+        :param parameters: :class:`~dlc_ros.localization.declarations.Parameters`.
+        :returns: list of :class:`DiagnosticStatus`: ``input``, ``output``, ``device``, then two
+            for each reference, its pose and its model.
         """
-        entries = [self._input(skipped)]
+        flat = to_flat(parameters)
+        trackers = list(trackers)
+        models = [tracker for tracker in trackers if tracker.reference is not None]
+        entries = [
+            self._input(silent_s, skipped, flat),
+            self._output(flat),
+            self._device(models, flat),
+        ]
         for tracker in trackers:
-            entries.append(self._pose(tracker, now_ns))
+            entries.append(self._pose(tracker, now_ns, flat))
             if tracker.reference is not None:
-                entries.append(self._model(tracker))
+                entries.append(self._model(tracker, flat))
         return entries
 
-    def _status(self, level, task, message, values):
+    def _status(self, task, message, values, flat, name=''):
+        """Entry whose level and message follow from the declared limits."""
+        beyond = levels(task, values, flat, self._problems)
+        level = max((found[0] for found in beyond.values()), default=OK)
+        if beyond:
+            said = {text or f'{key}: {_text(values[key])}' for key, (_, text) in beyond.items()}
+            said.discard(f'state: {values.get("state")}')
+            message = message if task == POSE else '; '.join(sorted(said))
         texts = {key: _text(value) for key, value in values.items()}
+        task = task.replace('*', name)
         return DiagnosticStatus(level, f'{self._node}: {task}', message, texts)
 
-    def _input(self, skipped):
-        age = self._clock() - self._arrivals[-1] if self._arrivals else float('inf')
-        if not self._arrivals:
-            level, message = STALE, 'no cloud yet'
-        elif age > _SILENT_S:
-            level, message = STALE, f'no cloud for {age:.1f} s'
-        elif self._problems:
-            fatal = set(self._problems) - _HARMLESS
-            level, message = ERROR if fatal else WARN, '; '.join(self._problems.values())
-        else:
-            level, message = OK, 'clouds arrive'
+    def _input(self, silent_s, skipped, flat):
+        measured = self._measured
+        values = {
+            'clouds in': self.clouds_in,
+            'rate [Hz]': self._rate(),
+            'silent for [s]': silent_s,
+            'age at arrival [s]': self._age_s,
+            'points': len(measured.points) if measured else '',
+            'points kept': self._kept,
+            'median range [m]': measured.median_range if measured else '',
+            'deskew': measured.deskew if measured else '',
+            'skipped (a newer one came)': skipped,
+            'dropped: not newer than the last': self.counts['late'],
+            'dropped: wrong frame': self.counts['frame'],
+            'dropped: no stamp': self.counts['stamp'],
+            'dropped: no reference': self.counts['reference'],
+            'unusable: no transform': self.counts['transform'],
+            'unusable: bad cloud': self.counts['cloud'],
+            'without a stamp': self.counts['unstamped'],
+            'odometry jumps': self.counts['odometry'],
+            'time jumps': self.time_jumps,
+            'answers made void by a command': self.superseded,
+            'last refused command': self.last_refusal,
+        }
+        entry = self._status(INPUT, 'clouds arrive', values, flat)
+        return entry if self.clouds_in else replace(entry, level=STALE, message='no cloud yet')
+
+    def _output(self, flat):
         return self._status(
-            level,
-            'input',
-            message,
+            OUTPUT,
+            'publishing' if self._published.total() else 'nothing published yet',
             {
-                'clouds in': self.clouds_in,
-                'rate [Hz]': self._rate(),
-                'skipped (a newer one came)': skipped,
-                'dropped: not newer than the last': self.refused['late'],
-                'dropped: wrong frame': self.refused['frame'],
-                'dropped: no stamp': self.refused['stamp'],
-                'unusable: no transform': self.no_transform,
-                'unusable: bad cloud': self.invalid,
-                'without a stamp': self.unstamped,
-                'time jumps': self.time_jumps,
-                'answers made void by a command': self.superseded,
+                'transforms': self._published['transforms'],
+                'repeated': self._published['repeated'],
+                'poses': self._published['poses'],
+                'age at publish, median [s]': _quantile(self._ages_s, 0.5),
+                'age at publish, 95 % [s]': _quantile(self._ages_s, 0.95),
                 'time per cloud, median [ms]': _quantile(self._work_ms, 0.5),
                 'time per cloud, 95 % [ms]': _quantile(self._work_ms, 0.95),
-                'last refused command': self.last_refusal,
+                'not published': self._unpublished,
+                'pose file': self.pose_file,
+                'pose file problem': self.pose_file_problem,
             },
+            flat,
         )
 
-    def _pose(self, tracker, now_ns):
-        target = self._targets.get(tracker.name, _Target())
-        level, message = _LEVELS[tracker.state], f'{tracker.state.value}: {tracker.reason}'
+    def _device(self, models, flat):
+        registrars = {id(model.reference.registrar): model.reference.registrar for model in models}
+        sources = [registrar.provenance for registrar in registrars.values()]
+        in_use, most = device_memory_mib() or ('', '')
+        device = ', '.join(sorted({source['device'] for source in sources}))
+        return self._status(
+            DEVICE,
+            f'runs on {device}' if device else 'nothing is loaded',
+            {
+                'device': device,
+                'fallback': '; '.join(sorted({s['fallback'] for s in sources} - {''})),
+                'threads': flat['registration.threads'],
+                'process memory [MiB]': process_memory_mib(),
+                'device memory in use [MiB]': in_use,
+                'device memory at most [MiB]': most,
+                'models': len(registrars),
+            },
+            flat,
+        )
+
+    def _pose(self, tracker, now_ns, flat):
+        target = self._target(tracker.name)
+        message = f'{tracker.state.value}: {tracker.reason}'
         if tracker.state is State.TRACKING and tracker.failures:
-            level, message = WARN, f'TRACKING, but the last cloud was not used: {tracker.reason}'
+            message = f'TRACKING, but the last cloud was not used: {tracker.reason}'
         values = {
             'state': tracker.state.value,
+            'in this state for [s]': self._clock() - (target.since or self._started),
+            'last transition': target.last_transition,
+            'transitions': target.transitions,
             'registered': target.registered,
             'rejected': target.rejected,
             'without a pose in a row': tracker.failures,
@@ -186,27 +272,24 @@ class Monitor:
                 }
             )
             values.update({f'{k} [ms]': v for k, v in registration.stages.items()})
-        return self._status(level, f'pose of {tracker.name}', message, values)
+        return self._status(POSE, message, values, flat, tracker.name)
 
-    def _model(self, tracker):
+    def _model(self, tracker, flat):
         cloud, source = tracker.reference.cloud, tracker.reference.registrar.provenance
         values = {
             'reference': cloud.path,
             'reference sha256': cloud.sha256,
             'reference points': len(cloud.points),
             'reference diameter [m]': cloud.diameter,
-            'device': source['device'],
-            'fallback': source['fallback'],
             'weights': source['weights'],
             'weights sha256': source['weights_sha256'],
+            'trained on': source['trained_on'],
         }
-        if source['fallback']:
-            level, message = WARN, source['fallback']
-        elif source['weights']:
-            level, message = OK, f'runs on {source["device"]}'
-        else:
-            level, message = WARN, 'refines only: the predictor is switched off'
-        return self._status(level, f'model of {tracker.name}', message, values)
+        message = f'{len(cloud.points)} points of {cloud.path}'
+        return self._status(MODEL, message, values, flat, tracker.name)
+
+    def _target(self, name):
+        return self._targets.setdefault(name, _Target())
 
     def _rate(self):
         """Clouds a second over the last arrivals."""

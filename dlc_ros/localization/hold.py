@@ -40,7 +40,7 @@ class HeldTransform:
         :param timeout_s: age of the cloud from which on it is not repeated.
         :returns: the transform to publish, or None.
         """
-        if self._transform is None or now_ns - self._transform.stamp_ns > timeout_s * 1e9:
+        if self._transform is None or self.expired(now_ns, timeout_s):
             return None
         date_ns = now_ns + round(tolerance_s * 1e9)
         if date_ns <= self._newest_date_ns:
@@ -48,9 +48,10 @@ class HeldTransform:
         self._newest_date_ns = date_ns
         return replace(self._transform, stamp_ns=date_ns)
 
-    def drop(self):
-        """Hold nothing: the pose is known to be wrong."""
-        self._transform = None
+    def expired(self, now_ns, timeout_s):
+        """Whether there is a transform and it is too old to be repeated."""
+        held = self._transform
+        return held is not None and now_ns - held.stamp_ns > timeout_s * 1e9
 
     def restart(self):
         """Hold nothing, and start dates afresh after a jump of time."""

@@ -26,19 +26,23 @@ class Admission:
     :param stamp_ns: the stamp to use.
     :param unstamped: whether the cloud had none and its time of arrival is used.
     :param time_jumped: whether time went back so far that everything starts afresh.
+    :param age_s: the node's clock at its arrival less its stamp.
     """
 
     stamp_ns: int
     unstamped: bool
     time_jumped: bool
+    age_s: float
 
 
 class Intake:
-    """Remembers the last stamp and frame; holds no lock."""
+    """Remembers the last cloud's header and arrival; holds no lock."""
 
     def __init__(self):
         self.last_stamp_ns = None
         self.frame = ''
+        self.age_s = 0.0
+        self._heard_ns = None  # the node's clock when a cloud was last heard or worked on
 
     def admit(self, stamp_ns, frame_id, arrival_ns, expected_frame, time_jump_s):
         """
@@ -65,6 +69,7 @@ class Intake:
             if not arrival_ns:
                 raise CloudRefused('stamp', 'cloud dropped: its stamp is zero')
             stamp_ns = arrival_ns
+        age_s = (arrival_ns - stamp_ns) * 1e-9 if arrival_ns else 0.0
         jumped = False
         if self.last_stamp_ns is not None and stamp_ns <= self.last_stamp_ns:
             behind = (self.last_stamp_ns - stamp_ns) * 1e-9
@@ -75,8 +80,22 @@ class Intake:
             jumped = True
         self.last_stamp_ns = stamp_ns
         self.frame = frame_id
-        return Admission(stamp_ns, unstamped, jumped)
+        self.age_s = age_s
+        self._heard_ns = arrival_ns or stamp_ns
+        return Admission(stamp_ns, unstamped, jumped, age_s)
+
+    def busy(self, seconds):
+        """Note that the last cloud has been worked on for so long: that is no silence."""
+        if self._heard_ns is not None:
+            self._heard_ns += round(seconds * 1e9)
+
+    def silent_s(self, now_ns):
+        """Seconds since a cloud was heard, or since the first time that this was asked."""
+        if self._heard_ns is None:
+            self._heard_ns = now_ns
+        return max(0.0, (now_ns - self._heard_ns) * 1e-9)
 
     def forget_time(self):
         """Take the next stamp whatever it is."""
         self.last_stamp_ns = None
+        self._heard_ns = None

@@ -9,18 +9,19 @@ since reset is dropped (``superseded`` in the diagnostics).
 
 import logging
 import re
-import threading
 import time
 
-from dlc_ros.errors import DlcError, ParameterError, TransformUnavailable
-from dlc_ros.localization.decision import Decision, decide
-from dlc_ros.localization.diagnostics import Monitor
-from dlc_ros.localization.intake import CloudRefused, Intake
-from dlc_ros.localization.modes import MapMode, ObjectMode, checked_covariance
-from dlc_ros.localization.output import AlignedCloud, CommandResult, Output
+from dlc_ros.errors import DlcError, FileError, ParameterError
+from dlc_ros.localization.belief import Belief
+from dlc_ros.localization.cloud_path import NO_REFERENCE, CloudPath
+from dlc_ros.localization.initial_pose import checked_covariance
+from dlc_ros.localization.map_mode import MapMode
+from dlc_ros.localization.object_mode import ObjectMode
+from dlc_ros.localization.output import CommandResult, Output
 from dlc_ros.localization.parameters import read_only_changes
 from dlc_ros.localization.references import ReferenceLoader, make_registrar
-from dlc_ros.localization.tracker import KnownPose, Tracker
+from dlc_ros.localization.saved_pose import PoseFile
+from dlc_ros.localization.tracker import Tracker
 from dlc_ros.registration.se3 import nearest_rigid
 
 _NAMED_FILE = re.compile(r'(\w[\w-]*)=(.+)')
@@ -41,6 +42,8 @@ class Localizer:
     :param name: of the node, the first half of the diagnostics' names.
     :param parent_of: ``parent_of(frame) -> str | None`` in the transform tree; only asked for
         ``publish_map_to_base``.
+    :param on_restart: called without arguments when the stamps of clouds show that time began
+        anew, so that transforms of the old time can be forgotten.
     :param registrar_factory: ``(points, weights, options) -> registrar``, for tests.
     """
 
@@ -51,39 +54,41 @@ class Localizer:
         log=None,
         name='localizer',
         parent_of=None,
+        on_restart=None,
         registrar_factory=make_registrar,
     ):
-        self._parameters = parameters
-        self._log = log or logging.getLogger('dlc_ros.localizer')
+        log = log or logging.getLogger('dlc_ros.localizer')
         self._loader = ReferenceLoader(
             parameters.weights, parameters.registration, registrar_factory
         )
         if parameters.mode == 'map':
-            self._mode = MapMode(parameters, lookup, parent_of or (lambda frame: None))
+            mode = MapMode(parameters, lookup, parent_of or (lambda frame: None))
             files = {parameters.frames.map: parameters.reference}
         else:
-            self._mode = ObjectMode(parameters, lookup)
+            mode = ObjectMode(parameters, lookup)
             files = dict(zip(parameters.objects.names, parameters.objects.references, strict=True))
-        self._state = threading.RLock()  # held for microseconds
-        self._one_cloud = threading.Lock()  # held while a cloud is registered
-        self._monitor = Monitor(name)
-        self._trackers = {}
-        self._intake = Intake()
+        self._belief = Belief(parameters, mode, log, name)
+        self._clouds = CloudPath(self._belief, on_restart or (lambda: None))
+        self._pose_file = PoseFile(parameters.saved_pose)
+        if self._pose_file.problem:
+            log.warning(self._pose_file.problem)
         for reference, path in files.items():
-            self._trackers[reference] = Tracker(reference)
+            self._belief.trackers[reference] = Tracker(reference)
             if path:
                 self._load(reference, path)
 
     @property
     def problems(self):
         """What keeps references from being used, one sentence each; empty when all is well."""
-        with self._state:
-            missing = [tracker for tracker in self._trackers.values() if not tracker.reference]
-            if not self._trackers:
-                return (_NO_REFERENCE,)
+        with self._belief.lock:
+            missing = [
+                tracker for tracker in self._belief.trackers.values() if not tracker.reference
+            ]
+            if not self._belief.trackers:
+                return (NO_REFERENCE,)
             return tuple(f'{tracker.name}: {tracker.reason}' for tracker in missing)
 
-    def on_cloud(self, stamp_ns, frame_id, points, arrival_ns=None):
+    def on_cloud(self, stamp_ns, frame_id, points, arrival_ns=None, times=None):
         """
         Register a cloud to every reference; bad input is counted and reported, never raised.
 
@@ -91,25 +96,46 @@ class Localizer:
         :param frame_id: frame of the points.
         :param points: (N, 3) floats [m]; rows with NaN or Inf are ignored.
         :param arrival_ns: the node's clock when the cloud arrived.
-        :returns: :class:`Output`; its aligned clouds are moved only when asked.
+        :param times: see :class:`~dlc_ros.localization.scene.Cloud`; only called when needed.
+        :returns: :class:`Output`; its aligned clouds and hypotheses are moved only when asked.
         """
-        with self._one_cloud:
+        with self._belief.registering:
             started = time.perf_counter()
-            output = self._on_cloud(stamp_ns, frame_id.lstrip('/'), points, arrival_ns)
-            with self._state:
-                self._monitor.worked(time.perf_counter() - started)
+            output = self._clouds.take(stamp_ns, frame_id.lstrip('/'), points, arrival_ns, times)
+            seconds = time.perf_counter() - started
+            with self._belief.lock:
+                self._belief.monitor.worked(seconds)
+                self._belief.intake.busy(seconds)
+                due = output.poses and self._pose_file.due
+            if due:
+                self._save()
             return output
 
     def on_timer(self, now_ns):
         """
-        Repeat map -> odom of the last accepted pose until it is ``hold_timeout`` old.
+        Repeat map -> odom while TRACKING, until the last accepted pose is ``hold_timeout`` old.
 
         :param now_ns: the node's clock.
         :returns: :class:`Output` with one transform, or an empty one.
         """
-        with self._state:
-            repeated = self._mode.repeat(now_ns)
-        return Output(transforms=(repeated,) if repeated else ())
+        with self._belief.lock:
+            self._belief.watch(now_ns)
+            repeated = self._belief.mode.repeat(now_ns) if self._belief.tracking else None
+            return Output(
+                transforms=(repeated,) if repeated else (),
+                changes=self._belief.settle(),
+                repeated=True,
+            )
+
+    def on_published(self, output, now_ns):
+        """
+        Note that a node has published an :class:`Output`, for the diagnostics.
+
+        :param output: what :meth:`on_cloud` or :meth:`on_timer` gave.
+        :param now_ns: the node's clock after it.
+        """
+        with self._belief.lock:
+            self._belief.monitor.published(output, now_ns)
 
     def on_initial_pose(self, stamp_ns, frame_id, pose, covariance):
         """
@@ -129,23 +155,37 @@ class Localizer:
             known = self._known(stamp_ns, frame_id.lstrip('/'), pose, covariance)
         except DlcError as error:
             return self._refuse(f'initial pose ignored: {error}')
-        with self._state:
+        with self._belief.lock:
             tracker.start_from(known, 'an initial pose was given')
-            self._mode.drop()
         return self._done('searching near the given pose')
 
     def relocalize(self):
         """Forget all poses and search globally; stops publishing until a cloud is accepted."""
-        with self._state:
-            self._reset('asked to relocalise')
+        with self._belief.lock:
+            self._belief.reset('asked to relocalise')
         return self._done('searching globally')
 
     def on_time_jump(self, stamp_ns):
         """Start afresh after the clock jumped (to ``stamp_ns``); references are kept."""
-        with self._state:
-            self._intake.forget_time()
-            self._restart(f'time jumped to {stamp_ns * 1e-9:.3f} s')
+        with self._belief.lock:
+            self._belief.intake.forget_time()
+            self._belief.restart(f'time jumped to {stamp_ns * 1e-9:.3f} s')
         return CommandResult(True, 'reset: time jumped')
+
+    def save_pose(self):
+        """
+        Write the last accepted poses to ``saved_pose.file``.
+
+        :returns: :class:`CommandResult`.
+        """
+        return self._save()
+
+    def close(self):
+        """Write the last accepted poses, where a file is configured; call it at shutdown."""
+        with self._belief.lock:
+            tracked = self._belief.tracking
+        if tracked and self._belief.parameters.saved_pose.file:
+            self._save()
 
     def load_reference(self, path):
         """
@@ -168,15 +208,15 @@ class Localizer:
         :param path: weights file; empty takes the ones in the package.
         :returns: :class:`CommandResult`.
         """
-        with self._state:
-            in_use = [t.reference for t in self._trackers.values() if t.reference]
+        with self._belief.lock:
+            in_use = [t.reference for t in self._belief.trackers.values() if t.reference]
         try:
             references = self._loader.reload(in_use, path)
         except DlcError as error:
             return self._refuse(f'weights not loaded: {error}')
-        with self._state:
+        with self._belief.lock:
             for reference in references:
-                self._trackers[reference.cloud.name].use(reference)
+                self._belief.trackers[reference.cloud.name].use(reference)
         return self._done(f'weights {path or "of the package"} loaded')
 
     def update(self, parameters):
@@ -186,11 +226,11 @@ class Localizer:
         :param parameters: :class:`~dlc_ros.localization.declarations.Parameters`.
         :returns: :class:`CommandResult`.
         """
-        frozen = read_only_changes(self._parameters, parameters)
+        frozen = read_only_changes(self._belief.parameters, parameters)
         if frozen:
             return self._refuse(f'{", ".join(frozen)} cannot change while the node runs')
-        with self._state:
-            self._parameters = self._mode.parameters = parameters
+        with self._belief.lock:
+            self._belief.parameters = self._belief.mode.parameters = parameters
         return self._done('parameters changed')
 
     def diagnostics(self, now_ns, skipped=0):
@@ -201,228 +241,96 @@ class Localizer:
         :param skipped: clouds that a newer one replaced before they were looked at.
         :returns: list of :class:`~dlc_ros.localization.output.DiagnosticStatus`.
         """
-        with self._state:
-            return self._monitor.report(now_ns, skipped, self._trackers.values())
+        with self._belief.lock:
+            self._belief.watch(now_ns)
+            self._belief.settle()
+            self._belief.monitor.pose_file = self._pose_file.written
+            self._belief.monitor.pose_file_problem = self._pose_file.problem
+            return self._belief.monitor.report(
+                now_ns,
+                self._belief.intake.silent_s(now_ns),
+                skipped,
+                self._belief.trackers.values(),
+                self._belief.parameters,
+            )
 
     def _load(self, name, path):
         try:
             reference = self._loader.load(name, path)
         except DlcError as error:
             return self._refuse(f'reference not loaded: {error}', name)
-        with self._state:
-            tracker = self._trackers.setdefault(name, Tracker(name))
+        with self._belief.lock:
+            tracker = self._belief.trackers.setdefault(name, Tracker(name))
+            first = tracker.reference is None
             tracker.reset('reference loaded')
             tracker.use(reference)
-            self._mode.drop()
+            if first:
+                self._start_from_saved(tracker)
         cloud = reference.cloud
         return self._done(
             f'{name}: reference {cloud.path}, {len(cloud.points)} points, diameter '
             f'{cloud.diameter:.3g} m, sha256 {cloud.sha256[:12]}'
         )
 
-    def _on_cloud(self, stamp_ns, frame_id, points, arrival_ns):
-        with self._state:
-            stamp_ns = self._admit(stamp_ns, frame_id, arrival_ns)
-            if stamp_ns is None:
-                return self._output()
-            ready = [tracker for tracker in self._trackers.values() if tracker.reference]
-            epochs = {tracker.name: tracker.epoch for tracker in ready}
-            if not ready:
-                self._report('reference', _NO_REFERENCE)
-                return self._output()
-            diameter = max(tracker.reference.cloud.diameter for tracker in ready)
+    def _start_from_saved(self, tracker):
+        known = self._pose_file.pose_in(tracker.reference.cloud, self._belief.parameters.prior)
+        if known is not None:
+            tracker.start_from(known, 'a pose was saved')
+            self._belief.log.info(f'{tracker.name}: searching near the pose that was saved')
+        elif self._pose_file.problem:
+            self._belief.log.warning(self._pose_file.problem)
+
+    def _save(self):
+        with self._belief.lock:
+            tracking = [(t.reference.cloud, t.pose) for t in self._belief.tracking]
+        if not tracking:
+            return self._refuse('pose not saved: there is no confirmed pose')
+        known_problem = self._pose_file.problem
         try:
-            scene = self._mode.scene(stamp_ns, frame_id, points, diameter)
-        except DlcError as error:
-            with self._state:
-                self._unusable(error, ready)
-                return self._output()
-        parts = [self._register(tracker, scene, epochs[tracker.name]) for tracker in ready]
-        with self._state:
-            return self._output([part for part in parts if part is not None])
-
-    def _admit(self, stamp_ns, frame_id, arrival_ns):
-        """Stamp to use for a cloud, or None to drop it."""
-        self._monitor.received()
-        parameters = self._parameters
-        try:
-            admission = self._intake.admit(
-                stamp_ns,
-                frame_id,
-                arrival_ns,
-                parameters.frames.cloud,
-                parameters.tracking.time_jump,
-            )
-        except CloudRefused as refusal:
-            self._monitor.refused[refusal.kind] += 1
-            self._report(refusal.kind, str(refusal))
-            return None
-        if admission.unstamped:
-            self._monitor.unstamped += 1
-            self._report(
-                'unstamped', 'clouds have no stamp: their arrival is used; mend the driver'
-            )
-        if admission.time_jumped:
-            self._restart('a cloud is older than the one before: time jumped back')
-        return admission.stamp_ns
-
-    def _unusable(self, error, trackers):
-        """Note a cloud that cannot be registered to anything."""
-        lost_after = self._parameters.tracking.lost_after
-        if isinstance(error, TransformUnavailable):
-            self._monitor.no_transform += 1
-            for tracker in trackers:
-                tracker.block(str(error), lost_after)
-            self._report('transform', f'cloud not used: {error}')
-        else:
-            self._monitor.invalid += 1
-            for tracker in trackers:
-                tracker.fail(str(error), lost_after)
-            self._report('cloud', f'cloud not used: {error}')
-
-    def _register(self, tracker, scene, epoch):
-        """Register a scene to one reference: (transform or None, pose, aligned), or None."""
-        with self._state:
-            if tracker.epoch != epoch:
-                self._monitor.superseded += 1
-                return None
-            prior = tracker.begin(scene, self._parameters.prior)
-            attempts = [prior]
-            in_time = tracker.search_seconds < self._mode.search_budget
-            # Where an operator points is tried on several clouds before it is given up.
-            if prior is not None and tracker.pose.accepted and in_time:
-                attempts.append(None)
-            reference = tracker.reference
-        for attempt in attempts:
-            started = time.perf_counter()
-            registration, decision = self._attempt(reference, scene, attempt)
-            seconds = time.perf_counter() - started
-            with self._state:
-                if tracker.epoch != epoch:
-                    self._monitor.superseded += 1
-                    return None
-                if attempt is None:
-                    tracker.search_seconds = seconds
-                if registration is not None:
-                    self._monitor.registered(tracker.name, registration, decision, seconds)
-                if decision.accepted:
-                    return self._accepted(tracker, scene, decision)
-        with self._state:
-            if tracker.epoch == epoch:
-                tracker.fail(decision.reason, self._parameters.tracking.lost_after)
-            if registration is not None:
-                self._monitor.rejected(tracker.name)
-            else:
-                self._monitor.invalid += 1
-                self._report('cloud', f'{tracker.name}: cloud not registered: {decision.reason}')
-        return None
-
-    def _attempt(self, reference, scene, prior):
-        """Register once: (Registration, or None if it could not be computed; Decision)."""
-        points = self._mode.region(scene, prior, reference.cloud)
-        try:
-            if prior is None:
-                registration = reference.registrar.register(points)
-            else:
-                registration = reference.registrar.register(
-                    points, init=prior.transform, init_covariance=prior.covariance
-                )
-            return registration, decide(registration, prior)
-        except DlcError as error:
-            return None, Decision(False, str(error))
-        except Exception as error:
-            # A robot goes on with the next cloud whatever a library threw at this one.
-            return None, Decision(False, f'{type(error).__name__}: {error}')
-
-    def _accepted(self, tracker, scene, decision):
-        pose = KnownPose(
-            decision.transform,
-            decision.covariance,
-            scene.stamp_ns,
-            scene.source_frame,
-            scene.fixed_from_source,
-        )
-        tracker.accept(pose, decision.reason)
-        self._monitor.accepted(tracker.name, scene.stamp_ns)
-        estimate = self._mode.pose(tracker.name, scene, decision.transform, decision.covariance)
-        aligned = AlignedCloud(
-            tracker.name, tracker.name, scene.stamp_ns, scene.points, decision.transform
-        )
-        try:
-            transform = self._mode.transform(tracker.name, scene, decision.transform)
-        except TransformUnavailable as error:
-            self._report('parent', str(error))
-            return None, estimate, aligned
-        return transform, estimate, aligned
+            self._pose_file.save(tracking)
+        except FileError as error:
+            if str(error) == known_problem:  # said before
+                return CommandResult(False, known_problem)
+            return self._refuse(f'pose not saved: {error}')
+        return CommandResult(True, f'pose saved to {self._pose_file.written}')
 
     def _known(self, stamp_ns, frame_id, pose, covariance):
         """Check what an operator gave and express it as a :class:`KnownPose`."""
-        covariance = checked_covariance(frame_id, pose, covariance, self._parameters.prior)
-        with self._state:
+        covariance = checked_covariance(frame_id, pose, covariance, self._belief.parameters.prior)
+        with self._belief.lock:
             # It was given after the last cloud, whatever clock the operator's machine has.
-            stamp_ns = max(stamp_ns, self._intake.last_stamp_ns or 0) or None
-            cloud_frame = self._intake.frame
-        return self._mode.given_pose(
+            stamp_ns = max(stamp_ns, self._belief.intake.last_stamp_ns or 0) or None
+            cloud_frame = self._belief.intake.frame
+        return self._belief.mode.given_pose(
             stamp_ns, frame_id, nearest_rigid(pose), covariance, cloud_frame
         )
 
     def _only_tracker(self):
-        with self._state:
-            if len(self._trackers) == 1:
-                return next(iter(self._trackers.values()))
-        raise ParameterError(f'there are {len(self._trackers)} objects, and it names none')
+        with self._belief.lock:
+            if len(self._belief.trackers) == 1:
+                return next(iter(self._belief.trackers.values()))
+        raise ParameterError(f'there are {len(self._belief.trackers)} objects, and it names none')
 
     def _name_and_file(self, path):
-        if isinstance(self._mode, MapMode):
-            name = self._parameters.frames.map
+        if isinstance(self._belief.mode, MapMode):
+            name = self._belief.parameters.frames.map
             return name, path.removeprefix(f'{name}=')
         named = _NAMED_FILE.fullmatch(path)
         if named:
             return named[1], named[2]
-        if len(self._trackers) != 1:
+        if len(self._belief.trackers) != 1:
             raise ParameterError(f'{path!r} names no object; send name=file')
         return self._only_tracker().name, path
 
-    def _restart(self, reason):
-        self._log.warning(f'reset: {reason}')
-        self._monitor.time_jumped()
-        self._reset(reason)
-        self._mode.restart()
-
-    def _reset(self, reason):
-        for tracker in self._trackers.values():
-            tracker.reset(reason)
-        self._mode.drop()
-
-    def _output(self, parts=()):
-        """Collect what was accepted and all state changes since the last cloud."""
-        changes = tuple(c for t in self._trackers.values() for c in t.take_changes())
-        for change in changes:
-            self._log.info(f'{change.name}: {change.before} -> {change.after}: {change.reason}')
-        return Output(
-            transforms=tuple(transform for transform, _, _ in parts if transform is not None),
-            poses=tuple(pose for _, pose, _ in parts),
-            aligned=tuple(aligned for _, _, aligned in parts),
-            changes=changes,
-        )
-
-    def _report(self, kind, text):
-        """Show a problem in the diagnostics; log it once until it is over or another appears."""
-        if self._monitor.problem(kind, text):
-            self._log.warning(text)
-
     def _refuse(self, text, name=None):
-        self._log.error(text)
-        with self._state:
-            self._monitor.last_refusal = text
-            tracker = self._trackers.get(name)
+        self._belief.log.error(text)
+        with self._belief.lock:
+            self._belief.monitor.last_refusal = text
+            tracker = self._belief.trackers.get(name)
             if tracker is not None and tracker.reference is None:
                 tracker.reason = text
         return CommandResult(False, text)
 
     def _done(self, text):
-        self._log.info(text)
+        self._belief.log.info(text)
         return CommandResult(True, text)
-
-
-_NO_REFERENCE = 'no reference is loaded: set it in the parameters or send ~/load_reference'

@@ -1,5 +1,6 @@
 """What a node publishes, as plain values; no middleware."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,6 +68,29 @@ class AlignedCloud:
 
 
 @dataclass(frozen=True)
+class Hypotheses:
+    """
+    The poses that competed for a cloud, whether one was accepted or not.
+
+    :param name: which reference: the map's frame or the object's name.
+    :param frame: frame in which they are given.
+    :param stamp_ns: stamp of the cloud, nanoseconds.
+    :param candidates: tuple of (4, 4) ``T_reference_source``, the chosen one first.
+    :param place: turns one of them into the pose (4, 4) that would have been published.
+    """
+
+    name: str
+    frame: str
+    stamp_ns: int
+    candidates: tuple
+    place: Callable
+
+    def poses(self):
+        """List of (4, 4) float64 ``T_frame_name``: of the robot's base, or of the object."""
+        return [self.place(candidate) for candidate in self.candidates]
+
+
+@dataclass(frozen=True)
 class StateChange:
     """
     A tracker went from one state to another.
@@ -91,13 +115,17 @@ class Output:
     :param transforms: tuple of :class:`StampedTransform`, for ``/tf``.
     :param poses: tuple of :class:`PoseEstimate`.
     :param aligned: tuple of :class:`AlignedCloud`.
+    :param hypotheses: tuple of :class:`Hypotheses`, of every cloud that was registered.
     :param changes: tuple of :class:`StateChange`; already logged.
+    :param repeated: whether the transforms are those of an earlier cloud, dated anew.
     """
 
     transforms: tuple = ()
     poses: tuple = ()
     aligned: tuple = ()
+    hypotheses: tuple = ()
     changes: tuple = ()
+    repeated: bool = False
 
 
 @dataclass(frozen=True)

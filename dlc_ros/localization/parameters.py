@@ -35,6 +35,7 @@ _CHANGEABLE = (
     'hold_timeout',
     'objects.search_budget',
     'segmentation.',
+    'deskew.',
     'tracking.',
     'prior.',
 )

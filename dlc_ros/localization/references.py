@@ -3,6 +3,7 @@
 import hashlib
 import sys
 import threading
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,9 @@ def make_registrar(points, weights, options):
     """
     Build the registrar that the library and the command line use.
 
+    A robot's computer has more to do than this node: torch is held to ``options.threads``, in
+    all threads of the process.
+
     :param points: (N, 3) reference points [m].
     :param weights: weights file; empty takes the ones in the package.
     :param options: :class:`dlc_ros.RegistrationOptions`.
@@ -83,12 +87,18 @@ def make_registrar(points, weights, options):
             f'{error}: install it for {sys.executable}, which runs this program'
         ) from None
 
+    if options.use_predictor:
+        import torch
+
+        torch.set_num_threads(options.threads)
     return Registrar(points, weights=weights or None, options=options)
 
 
 class ReferenceLoader:
     """
     Builds references with the weights that are in force; may be called from any thread.
+
+    Instances of one model share its registrar, so that memory grows with the number of models.
 
     :param weights: weights file; empty takes the ones in the package.
     :param options: :class:`dlc_ros.RegistrationOptions`.
@@ -100,6 +110,7 @@ class ReferenceLoader:
         self._options = options
         self._make_registrar = registrar_factory
         self._waiting = {}  # name -> ReferenceCloud that was read but found no usable weights
+        self._shared = weakref.WeakValueDictionary()  # sha256 -> registrar in use
         self._one_at_a_time = threading.Lock()
 
     def load(self, name, path):
@@ -114,7 +125,7 @@ class ReferenceLoader:
         with self._one_at_a_time:
             cloud = read_reference(name, path)
             try:
-                reference = self._build(cloud, self._weights)
+                reference = self._build(cloud, self._weights, self._shared)
             except WeightsError:
                 self._waiting[name] = cloud
                 raise
@@ -132,10 +143,17 @@ class ReferenceLoader:
         """
         with self._one_at_a_time:
             clouds = {reference.cloud.name: reference.cloud for reference in references}
-            built = [self._build(cloud, weights) for cloud in (self._waiting | clouds).values()]
-            self._weights = weights
-            self._waiting = {}
+            # Built anew even for the same path: the file may have changed.
+            shared = weakref.WeakValueDictionary()
+            built = [
+                self._build(cloud, weights, shared) for cloud in (self._waiting | clouds).values()
+            ]
+            self._weights, self._shared, self._waiting = weights, shared, {}
             return built
 
-    def _build(self, cloud, weights):
-        return Reference(cloud, self._make_registrar(cloud.points, weights, self._options))
+    def _build(self, cloud, weights, shared):
+        registrar = shared.get(cloud.sha256)
+        if registrar is None:
+            registrar = self._make_registrar(cloud.points, weights, self._options)
+            shared[cloud.sha256] = registrar
+        return Reference(cloud, registrar)

@@ -1,6 +1,11 @@
-"""The life of one reference: WAITING -> SEARCHING -> TRACKING -> LOST -> SEARCHING."""
+"""
+The life of one reference: WAITING -> SEARCHING -> TRACKING -> LOST -> SEARCHING.
 
-from dataclasses import dataclass
+TRACKING is entered by an accepted cloud alone and left as soon as the pose is in doubt, so that
+whatever is published between clouds may be published while TRACKING and only then.
+"""
+
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -14,9 +19,9 @@ class State(Enum):
     """What is known about a reference."""
 
     WAITING = 'WAITING'  # nothing can be registered: no reference, no cloud, no sensor transform
-    SEARCHING = 'SEARCHING'  # no accepted pose: clouds are registered globally
+    SEARCHING = 'SEARCHING'  # clouds are registered, near a pose in doubt or everywhere
     TRACKING = 'TRACKING'  # the last pose, moved to the cloud's stamp, is the prior of the next
-    LOST = 'LOST'  # too many clouds in a row without an accepted pose; it is given up
+    LOST = 'LOST'  # no cloud confirmed the pose for too long; the next one is searched
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class Tracker:
         """
         Start on a cloud: settle the state and give the prior.
 
-        :param scene: :class:`~dlc_ros.localization.modes.Scene`.
+        :param scene: :class:`~dlc_ros.localization.scene.Scene`.
         :param growth: :class:`~dlc_ros.localization.declarations.PriorGrowth`.
         :returns: :class:`Prior`, or None for a global search.
         """
@@ -78,10 +83,11 @@ class Tracker:
             prior = predict(self.pose, scene, growth)
             if prior is None:
                 self._give_up('the last pose says too little about where the sensor is now')
-        if prior is not None and self.pose.accepted:
-            self._enter(State.TRACKING, 'the last accepted pose is still good')
-        else:
-            self._enter(State.SEARCHING, 'no accepted pose')
+        if self.state is not State.TRACKING:
+            where = 'everywhere'
+            if prior is not None:
+                where = f'near the {"last" if self.pose.accepted else "given"} pose'
+            self._enter(State.SEARCHING, f'searching {where}')
         return prior
 
     def accept(self, pose, reason):
@@ -102,6 +108,23 @@ class Tracker:
         self.failures += 1
         if self.state is not State.TRACKING or self.failures >= lost_after:
             self._enter(State.WAITING, reason)
+
+    def silence(self, reason):
+        """Note that no clouds come; the pose is kept as the place to look first."""
+        if self.reference is not None:
+            self._enter(State.WAITING, reason)
+
+    def expire(self, reason):
+        """Note that the pose was not confirmed for too long; it is where to look first."""
+        if self.state is State.TRACKING:
+            self._enter(State.LOST, reason)
+
+    def doubt_odometry(self, reason):
+        """Keep the last pose, but as one that nobody knows the motion since."""
+        if self.pose is not None:
+            self.pose = replace(self.pose, fixed_from_source=None)
+        if self.state is State.TRACKING:
+            self._enter(State.SEARCHING, reason)
 
     def start_from(self, pose, reason):
         """Take a pose that an operator gave; answers under way become void."""
@@ -144,7 +167,7 @@ def predict(pose, scene, growth):
     the drift; without one it stays and becomes less certain by the motion that is allowed for.
 
     :param pose: :class:`KnownPose`.
-    :param scene: the cloud's :class:`~dlc_ros.localization.modes.Scene`.
+    :param scene: the cloud's :class:`~dlc_ros.localization.scene.Scene`.
     :param growth: :class:`~dlc_ros.localization.declarations.PriorGrowth`.
     :returns: :class:`Prior`, or None if it says too little: another sensor without a known
         motion, or no angle that is certain enough.

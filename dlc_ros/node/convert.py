@@ -89,10 +89,7 @@ def pose_values(estimate):
     return {
         'header': _header(estimate.stamp_ns, estimate.frame),
         'pose': {
-            'pose': {
-                'position': _named('xyz', estimate.matrix[:3, 3]),
-                'orientation': _named('xyzw', quaternion_from_matrix(estimate.matrix)),
-            },
+            'pose': _pose(estimate.matrix),
             'covariance': np.asarray(estimate.covariance, dtype=np.float64).reshape(36),
         },
     }
@@ -119,6 +116,14 @@ def cloud_values(stamp_ns, frame, points):
     return {'header': _header(stamp_ns, frame), **packed}
 
 
+def hypotheses_values(hypotheses):
+    """:class:`Hypotheses` -> values of ``geometry_msgs/PoseArray``."""
+    return {
+        'header': _header(hypotheses.stamp_ns, hypotheses.frame),
+        'poses': [_pose(matrix) for matrix in hypotheses.poses()],
+    }
+
+
 def pose_topic(mode, name):
     """Topic of the poses: ``~/pose`` of the robot, ``~/<object>/pose`` of each object."""
     return '~/pose' if mode == 'map' else f'~/{_topic_part(name)}/pose'
@@ -127,6 +132,18 @@ def pose_topic(mode, name):
 def aligned_topic(mode, name):
     """Topic of the aligned clouds: ``~/aligned`` or ``~/<object>/aligned``."""
     return '~/aligned' if mode == 'map' else f'~/{_topic_part(name)}/aligned'
+
+
+def hypotheses_topic(mode, name):
+    """Topic of the poses that competed: ``~/hypotheses`` or ``~/<object>/hypotheses``."""
+    return '~/hypotheses' if mode == 'map' else f'~/{_topic_part(name)}/hypotheses'
+
+
+def _pose(matrix):
+    return {
+        'position': _named('xyz', matrix[:3, 3]),
+        'orientation': _named('xyzw', quaternion_from_matrix(matrix)),
+    }
 
 
 def _matrix(translation, rotation):

@@ -15,6 +15,9 @@ from dlc_ros.errors import CloudError
 FLOAT32 = 7  # sensor_msgs/PointField constants
 FLOAT64 = 8
 _FLOATS = {FLOAT32: 'f4', FLOAT64: 'f8'}
+# Where drivers say when a point was measured: Ouster, Velodyne, Hesai, Livox, Autoware.
+_TIMES = ('t', 'time', 'timestamp', 'offset_time', 'time_stamp')
+_NUMBERS = {5: 'i4', 6: 'u4', FLOAT32: 'f4', FLOAT64: 'f8'}
 _NAMES = {1: 'INT8', 2: 'UINT8', 3: 'INT16', 4: 'UINT16', 5: 'INT32', 6: 'UINT32'}
 
 
@@ -58,6 +61,23 @@ def points_from_message(message):
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise CloudError(f'Not a PointCloud2 message: {_short(error)}.') from None
     return layout.points()
+
+
+def times_from_message(message):
+    """
+    When each point was measured, as the driver wrote it: unit and origin are not told here.
+
+    :param message: anything with the attributes of ``sensor_msgs/PointCloud2``.
+    :returns: (N,) numbers of the first field of a known name, in native byte order, a view into
+        ``data`` where that is possible; None if there is no such field.
+    :raises CloudError: as :func:`points_from_message`.
+    """
+    try:
+        layout = _Layout(message)
+        field = next((f for name in _TIMES for f in message.fields if f.name == name), None)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        raise CloudError(f'Not a PointCloud2 message: {_short(error)}.') from None
+    return None if field is None else layout.numbers(field)
 
 
 class MessageCloud:
@@ -129,9 +149,14 @@ class _Layout:
             raise CloudError(
                 f'PointCloud2 field {name!r} is {kind}; publish it as FLOAT32 or FLOAT64.'
             )
+        return self._place(field, _FLOATS[field.datatype])
+
+    def _place(self, field, kind):
+        """Offset [bytes] and numpy type of a scalar field within a point."""
+        name = field.name
         if field.count not in (0, 1):  # 0 is what some drivers write for a scalar
             raise CloudError(f'PointCloud2 field {name!r} has count {field.count}, not 1.')
-        dtype = np.dtype(self.order + _FLOATS[field.datatype])
+        dtype = np.dtype(self.order + kind)
         offset = int(field.offset)
         if offset < 0 or offset + dtype.itemsize > self.point_step:
             raise CloudError(
@@ -166,6 +191,20 @@ class _Layout:
             block = np.stack([self._view(*column) for column in self.columns], axis=-1)
         points = block.reshape(-1, 3)
         return np.require(points, points.dtype.newbyteorder('='), 'A')
+
+    def numbers(self, field):
+        """Values (N,) of a scalar field, in native byte order."""
+        if field.datatype not in _NUMBERS:
+            kind = _NAMES.get(field.datatype, f'unknown type {field.datatype}')
+            raise CloudError(
+                f'PointCloud2 field {field.name!r} is {kind}; times are INT32, UINT32, FLOAT32 or '
+                'FLOAT64.'
+            )
+        place = self._place(field, _NUMBERS[field.datatype])
+        if not (self.height and self.width):
+            return np.zeros(0, place[1].newbyteorder('='))
+        values = self._view(*place).reshape(-1)
+        return np.require(values, values.dtype.newbyteorder('='), 'A')
 
     def _view(self, offset, dtype, shape=(), strides=()):
         return np.ndarray(

@@ -19,7 +19,7 @@ from dlc_ros.node import convert
 from dlc_ros.node.dds import qos
 from dlc_ros.node.dds.clock import NodeClock
 from dlc_ros.node.dds.participant import Participant
-from dlc_ros.node.pointcloud2 import MessageCloud
+from dlc_ros.node.pointcloud2 import MessageCloud, times_from_message
 from dlc_ros.node.worker import LatestOnly
 
 # Room in the socket buffer for one cloud of a depth camera and a few datagrams besides.
@@ -52,6 +52,7 @@ class LocalizerNode:
             log=self._log,
             name=name,
             parent_of=self._tree.parent_of,
+            on_restart=self._tree.clear,
         )
         self._worker = LatestOnly(self._register, self._on_failure, name=f'{name} worker')
         self._commands = ThreadPoolExecutor(1, thread_name_prefix=f'{name} commands')
@@ -99,6 +100,7 @@ class LocalizerNode:
         self._participant.stop_callbacks()
         self._commands.shutdown(wait=True, cancel_futures=True)
         self._worker.stop()
+        self._localizer.close()
         self._participant.close()
 
     def _offer(self, parameters):
@@ -112,6 +114,7 @@ class LocalizerNode:
         for name in names:
             self._pose_publisher(name)
             self._aligned_publisher(name)
+            self._hypotheses_publisher(name)
 
     def _listen(self, parameters, use_sim_time):
         node, topics = self._participant, parameters.topics
@@ -121,6 +124,7 @@ class LocalizerNode:
             node.subscribe('/clock', 'rosgraph_msgs/msg/Clock', self._on_clock, qos.CLOCK)
         node.subscribe(topics.initial_pose, _POSE, self._on_initial_pose)
         node.subscribe('~/relocalize', 'std_msgs/msg/Empty', self._on_relocalize)
+        node.subscribe('~/save_pose', 'std_msgs/msg/Empty', self._on_save_pose)
         node.subscribe('~/load_reference', 'std_msgs/msg/String', self._on_load_reference)
         node.subscribe('~/load_weights', 'std_msgs/msg/String', self._on_load_weights)
         # Last: a bag that waits for this subscription finds everything else in place.
@@ -156,6 +160,9 @@ class LocalizerNode:
         self._localizer.relocalize()
         self._publish_diagnostics()
 
+    def _on_save_pose(self, _message):
+        self._command(self._localizer.save_pose)
+
     def _on_load_reference(self, message):
         self._command(self._localizer.load_reference, message.data)
 
@@ -187,6 +194,7 @@ class LocalizerNode:
             message.header.frame_id,
             MessageCloud(message),
             arrival_ns,
+            times=lambda: times_from_message(message),
         )
         self._publish_output(output)
 
@@ -198,13 +206,22 @@ class LocalizerNode:
             self._tf.publish(convert.tf_values(output.transforms))
         for estimate in output.poses:
             self._pose_publisher(estimate.name).publish(convert.pose_values(estimate))
+        self._localizer.on_published(output, self._clock.now_ns())
+        self._publish_debug(output)
+        if output.changes:
+            self._publish_diagnostics()
+
+    def _publish_debug(self, output):
+        """What costs something to make, only for those who listen."""
         for cloud in output.aligned:
             publisher = self._aligned_publisher(cloud.name)
             if publisher.subscriber_count:
                 values = convert.cloud_values(cloud.stamp_ns, cloud.frame, cloud.points())
                 publisher.publish(values)
-        if output.changes:
-            self._publish_diagnostics()
+        for hypotheses in output.hypotheses:
+            publisher = self._hypotheses_publisher(hypotheses.name)
+            if publisher.subscriber_count:
+                publisher.publish(convert.hypotheses_values(hypotheses))
 
     def _publish_diagnostics(self):
         now_ns = self._clock.now_ns()
@@ -216,6 +233,10 @@ class LocalizerNode:
 
     def _aligned_publisher(self, name):
         return self._publisher(convert.aligned_topic(self._mode, name), _CLOUD, qos.CLOUD)
+
+    def _hypotheses_publisher(self, name):
+        topic = convert.hypotheses_topic(self._mode, name)
+        return self._publisher(topic, _POSES, qos.DEFAULT)
 
     def _publisher(self, topic, type_name, profile):
         """Publisher of a topic; made when first asked for, since objects may be added later."""
@@ -240,4 +261,5 @@ class LocalizerNode:
 
 _TF = 'tf2_msgs/msg/TFMessage'
 _CLOUD = 'sensor_msgs/msg/PointCloud2'
+_POSES = 'geometry_msgs/msg/PoseArray'
 _POSE = 'geometry_msgs/msg/PoseWithCovarianceStamped'

@@ -1,0 +1,73 @@
+"""What is believed about all references, and the lock that guards it."""
+
+import threading
+
+from dlc_ros.localization.diagnostics import Monitor
+from dlc_ros.localization.intake import Intake
+from dlc_ros.localization.odometry import OdometryWatch
+from dlc_ros.localization.tracker import State
+
+
+class Belief:
+    """
+    Shared by what registers clouds and what carries out commands; both hold :attr:`lock` then.
+
+    :param parameters: :class:`~dlc_ros.localization.declarations.Parameters`.
+    :param mode: :class:`MapMode` or :class:`ObjectMode`.
+    :param log: see :class:`~dlc_ros.localization.localizer.Localizer`.
+    :param name: of the node.
+    """
+
+    def __init__(self, parameters, mode, log, name):
+        self.parameters = parameters
+        self.mode = mode
+        self.log = log
+        self.lock = threading.RLock()  # held for microseconds
+        self.registering = threading.Lock()  # held while a cloud is registered
+        self.trackers = {}
+        self.intake = Intake()
+        self.odometry = OdometryWatch()
+        self.monitor = Monitor(name)
+
+    @property
+    def tracking(self):
+        """Trackers whose pose is confirmed."""
+        return [t for t in self.trackers.values() if t.state is State.TRACKING]
+
+    def watch(self, now_ns):
+        """Leave TRACKING when no cloud has confirmed it for too long."""
+        timeout, hold = self.parameters.tracking.cloud_timeout, self.parameters.hold_timeout
+        # What takes long is not silent.
+        if not self.registering.locked() and self.intake.silent_s(now_ns) > timeout:
+            for tracker in self.trackers.values():
+                tracker.silence(f'no cloud for {timeout:g} s')
+        # Where clocks differ (a recording without use_sim_time), the age means nothing.
+        elif self.mode.expired(now_ns) and self.intake.age_s <= hold:
+            for tracker in self.trackers.values():
+                tracker.expire(f'no cloud confirmed the pose for {hold:g} s')
+
+    def restart(self, reason):
+        """Forget all that happened: time began anew."""
+        self.log.warning(f'reset: {reason}')
+        self.monitor.time_jumped()
+        self.odometry.forget()
+        self.reset(reason)
+        self.mode.restart()
+
+    def reset(self, reason):
+        """Forget all poses."""
+        for tracker in self.trackers.values():
+            tracker.reset(reason)
+
+    def report(self, kind, text):
+        """Show a problem in the diagnostics; log it once until it is over or another appears."""
+        if self.monitor.problem(kind, text):
+            self.log.warning(text)
+
+    def settle(self):
+        """Log and count the state changes since the last time; returns them as a tuple."""
+        changes = tuple(c for t in self.trackers.values() for c in t.take_changes())
+        for change in changes:
+            self.log.info(f'{change.name}: {change.before} -> {change.after}: {change.reason}')
+            self.monitor.changed(change)
+        return changes

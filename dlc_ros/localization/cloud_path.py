@@ -1,0 +1,206 @@
+"""The way of a cloud: admitted, prepared, registered to each reference, turned into output."""
+
+from dlc_ros.errors import DlcError, TransformUnavailable
+from dlc_ros.localization.instances import Claims
+from dlc_ros.localization.intake import CloudRefused
+from dlc_ros.localization.output import AlignedCloud, Hypotheses, Output
+from dlc_ros.localization.registering import attempt
+from dlc_ros.localization.scene import Cloud
+from dlc_ros.localization.tracker import KnownPose
+
+NO_REFERENCE = 'no reference is loaded: set it in the parameters or send ~/load_reference'
+
+
+class CloudPath:
+    """
+    Takes clouds one at a time, in the worker's thread.
+
+    :param belief: :class:`~dlc_ros.localization.belief.Belief`, locked only for moments.
+    :param on_restart: called when the stamps of clouds show that time began anew.
+    """
+
+    def __init__(self, belief, on_restart):
+        self._belief = belief
+        self._on_restart = on_restart
+
+    def take(self, stamp_ns, frame_id, points, arrival_ns, times):
+        """
+        Register a cloud to every reference; see ``Localizer.on_cloud`` for the arguments.
+
+        :returns: :class:`Output`.
+        """
+        belief = self._belief
+        with belief.lock:
+            stamp_ns = self._admit(stamp_ns, frame_id, arrival_ns)
+            if stamp_ns is None:
+                return self._output()
+            ready = [tracker for tracker in belief.trackers.values() if tracker.reference]
+            epochs = {tracker.name: tracker.epoch for tracker in ready}
+            if not ready:
+                belief.report('reference', NO_REFERENCE)
+                return self._output()
+            clouds = [tracker.reference.cloud for tracker in ready]
+        try:
+            scene = belief.mode.scene(
+                Cloud(stamp_ns, frame_id, points, times), max(cloud.diameter for cloud in clouds)
+            )
+        except DlcError as error:
+            with belief.lock:
+                self._unusable(error, ready)
+                return self._output()
+        with belief.lock:
+            self._look_at(scene, ready)
+            # What is tracked takes its points before what is searched.
+            order = sorted(ready, key=lambda tracker: tracker not in belief.tracking)
+        claims = Claims(scene, clouds)
+        parts = {t.name: self._register(t, scene, epochs[t.name], claims) for t in order}
+        with belief.lock:
+            return self._output([parts[tracker.name] for tracker in ready])
+
+    def _admit(self, stamp_ns, frame_id, arrival_ns):
+        """Stamp to use for a cloud, or None to drop it."""
+        belief = self._belief
+        belief.monitor.received()
+        parameters = belief.parameters
+        try:
+            admission = belief.intake.admit(
+                stamp_ns,
+                frame_id,
+                arrival_ns,
+                parameters.frames.cloud,
+                parameters.tracking.time_jump,
+            )
+        except CloudRefused as refusal:
+            belief.report(refusal.kind, str(refusal))
+            return None
+        belief.monitor.arrived(admission.age_s)
+        if admission.unstamped:
+            belief.report(
+                'unstamped', 'clouds have no stamp: their arrival is used; mend the driver'
+            )
+        if admission.time_jumped:
+            belief.restart('a cloud is older than the one before: time jumped back')
+            self._on_restart()
+        return admission.stamp_ns
+
+    def _look_at(self, scene, trackers):
+        """Note what a scene tells beside its points."""
+        belief = self._belief
+        belief.monitor.measured(scene)
+        if scene.measured.skewed:
+            belief.report('deskew', f'sweep not deskewed: {scene.measured.deskew}')
+        jump = belief.odometry.jump(scene, belief.parameters.prior)
+        if jump:
+            belief.report('odometry', jump)
+            for tracker in trackers:
+                tracker.doubt_odometry(jump)
+
+    def _unusable(self, error, trackers):
+        """Note a cloud that cannot be registered to anything."""
+        belief = self._belief
+        lost_after = belief.parameters.tracking.lost_after
+        if isinstance(error, TransformUnavailable):
+            for tracker in trackers:
+                tracker.block(str(error), lost_after)
+            belief.report('transform', f'cloud not used: {error}')
+        else:
+            for tracker in trackers:
+                tracker.fail(str(error), lost_after)
+            belief.report('cloud', f'cloud not used: {error}')
+
+    def _register(self, tracker, scene, epoch, claims):
+        """Register a scene to one reference: an :class:`Output`, empty if nothing came of it."""
+        belief = self._belief
+        with belief.lock:
+            if tracker.epoch != epoch:
+                belief.monitor.superseded += 1
+                return Output()
+            prior = tracker.begin(scene, belief.parameters.prior)
+            attempts = [prior]
+            in_time = tracker.search_seconds < belief.mode.search_budget
+            # Where an operator points is tried on several clouds before it is given up.
+            if prior is not None and tracker.pose.accepted and in_time:
+                attempts.append(None)
+            reference = tracker.reference
+        cloud = reference.cloud
+        points = claims.points_for(cloud)
+        hypotheses = ()
+        for start in attempts:
+            result = attempt(
+                reference, belief.mode.region(points, start, cloud), start, claims.shared(cloud)
+            )
+            with belief.lock:
+                if tracker.epoch != epoch:
+                    belief.monitor.superseded += 1
+                    return Output()
+                if start is None:
+                    tracker.search_seconds = result.seconds
+                if result.registration is not None:
+                    belief.monitor.registered(
+                        tracker.name, result.registration, result.decision, result.seconds
+                    )
+                    hypotheses = self._hypotheses(tracker, scene, result.registration)
+                if result.decision.accepted:
+                    claims.take(cloud, result.decision.transform)
+                    return self._accepted(tracker, scene, result.decision, hypotheses)
+        with belief.lock:
+            if tracker.epoch == epoch:
+                tracker.fail(result.decision.reason, belief.parameters.tracking.lost_after)
+            if result.registration is not None or len(points) < len(scene.points):
+                belief.monitor.rejected(tracker.name)
+            else:
+                belief.report(
+                    'cloud', f'{tracker.name}: cloud not registered: {result.decision.reason}'
+                )
+        return Output(hypotheses=hypotheses)
+
+    def _hypotheses(self, tracker, scene, registration):
+        belief = self._belief
+        return (
+            Hypotheses(
+                tracker.name,
+                belief.mode.frame(scene),
+                scene.stamp_ns,
+                (registration.transform, *registration.candidates),
+                lambda transform: belief.mode.place(scene, transform),
+            ),
+        )
+
+    def _accepted(self, tracker, scene, decision, hypotheses):
+        belief = self._belief
+        pose = KnownPose(
+            decision.transform,
+            decision.covariance,
+            scene.stamp_ns,
+            scene.source_frame,
+            scene.fixed_from_source,
+        )
+        tracker.accept(pose, decision.reason)
+        belief.monitor.accepted(tracker.name, scene.stamp_ns)
+        estimate = belief.mode.pose(tracker.name, scene, decision.transform, decision.covariance)
+        aligned = AlignedCloud(
+            tracker.name, tracker.name, scene.stamp_ns, scene.points, decision.transform
+        )
+        try:
+            transform = belief.mode.transform(tracker.name, scene, decision.transform)
+        except TransformUnavailable as error:
+            belief.monitor.not_published(str(error))
+            belief.report('parent', str(error))
+            transform = None
+        return Output(
+            transforms=(transform,) if transform else (),
+            poses=(estimate,),
+            aligned=(aligned,),
+            hypotheses=hypotheses,
+        )
+
+    def _output(self, parts=()):
+        """Put what the references gave together, with all state changes since the last time."""
+        belief = self._belief
+        return Output(
+            transforms=tuple(transform for part in parts for transform in part.transforms),
+            poses=tuple(pose for part in parts for pose in part.poses),
+            aligned=tuple(aligned for part in parts for aligned in part.aligned),
+            hypotheses=tuple(found for part in parts for found in part.hypotheses),
+            changes=belief.settle(),
+        )

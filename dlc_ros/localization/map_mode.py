@@ -1,0 +1,141 @@
+"""Map mode: the robot in a map, published as map -> odom (REP-105)."""
+
+import numpy as np
+
+from dlc_ros.errors import TransformUnavailable
+from dlc_ros.localization.hold import HeldTransform
+from dlc_ros.localization.initial_pose import near
+from dlc_ros.localization.output import PoseEstimate, StampedTransform
+from dlc_ros.localization.scene import Scene, measure
+from dlc_ros.localization.tracker import KnownPose
+from dlc_ros.registration.se3 import (
+    compose,
+    covariance_of_compose,
+    inverse,
+    transform_points,
+)
+
+
+class MapMode:
+    """
+    Where the robot is in a map; ``source`` is its base, ``fixed`` its odometry.
+
+    The cloud is moved into the base frame before it is registered: the base is upright, so that
+    a map and a scan share the direction of gravity whatever way the sensor is mounted, and its
+    origin is the point whose covariance is published.
+
+    :param lookup: ``lookup(target, source, stamp_ns) -> (4, 4)``; stamp 0 is the latest.
+    :param parent_of: ``parent_of(frame) -> str | None``: the frame's parent in the transform
+        tree.
+    """
+
+    def __init__(self, parameters, lookup, parent_of):
+        self.parameters = parameters
+        self._lookup = lookup
+        self._parent_of = parent_of
+        self._held = HeldTransform()
+        self._gave_parent = False  # whether base's parent in the tree is our own doing
+
+    @property
+    def search_budget(self):
+        """
+        Seconds that a global search may take after a rejected tracking attempt: none.
+
+        A scan that a crowd hides must not make the robot jump to a room that looks alike.
+        """
+        return 0.0
+
+    def scene(self, cloud, _diameter):
+        """
+        Prepare a :class:`~dlc_ros.localization.scene.Cloud`.
+
+        :returns: :class:`~dlc_ros.localization.scene.Scene`.
+        :raises CloudError: not a usable cloud.
+        :raises TransformUnavailable: sensor or odometry transform missing at the stamp.
+        """
+        frames = self.parameters.frames
+        measured = measure(cloud, frames.odom, self._lookup, self.parameters)
+        points = measured.points
+        if cloud.frame != frames.base:
+            base_from_cloud = self._lookup(frames.base, cloud.frame, cloud.stamp_ns)
+            points = transform_points(base_from_cloud, points)
+        fixed = self._lookup(frames.odom, frames.base, cloud.stamp_ns) if frames.odom else None
+        return Scene(cloud.stamp_ns, frames.base, points, fixed, np.eye(4), measured)
+
+    def region(self, points, _prior, _cloud):
+        """Points that may lie on the map: all."""
+        return points
+
+    def frame(self, _scene):
+        """Name of the frame in which poses are given."""
+        return self.parameters.frames.map
+
+    def place(self, _scene, transform):
+        """Pose (4, 4) of the robot that follows from a ``T_map_base``: the same."""
+        return transform
+
+    def pose(self, _name, scene, transform, covariance):
+        """Pose of the robot that follows from an accepted ``T_map_base``."""
+        frames = self.parameters.frames
+        return PoseEstimate(frames.base, frames.map, scene.stamp_ns, transform, covariance)
+
+    def transform(self, _name, scene, transform):
+        """
+        Transform to publish; None if none is asked for.
+
+        :raises TransformUnavailable: map -> base_link was asked for, but base_link has a parent.
+        """
+        frames = self.parameters.frames
+        tolerance = self.parameters.transform_tolerance
+        if frames.odom:
+            matrix = compose(transform, inverse(scene.fixed_from_source))
+            correction = StampedTransform(frames.map, frames.odom, scene.stamp_ns, matrix)
+            return self._held.take(correction, tolerance)
+        if not self.parameters.publish_map_to_base:
+            return None
+        parent = self._parent_of(frames.base)
+        if parent is not None and not (self._gave_parent and parent == frames.map):
+            raise TransformUnavailable(
+                f'{frames.map} -> {frames.base} is not published: {frames.base} already has the '
+                f'parent {parent}; name the odometry in frames.odom'
+            )
+        self._gave_parent = True
+        date_ns = scene.stamp_ns + round(tolerance * 1e9)
+        return StampedTransform(frames.map, frames.base, date_ns, transform)
+
+    def repeat(self, now_ns):
+        """
+        Give map -> odom again, or None.
+
+        A map -> base_link is never repeated: without odometry it is wrong once the robot moves on.
+        """
+        parameters = self.parameters
+        return self._held.repeat(now_ns, parameters.transform_tolerance, parameters.hold_timeout)
+
+    def expired(self, now_ns):
+        """Whether there is a map -> odom that is too old to be repeated."""
+        return self._held.expired(now_ns, self.parameters.hold_timeout)
+
+    def restart(self):
+        """Time jumped."""
+        self._held.restart()
+
+    def given_pose(self, stamp_ns, frame_id, matrix, covariance, _cloud_frame):
+        """
+        Pose of the robot that an operator gave, in the map.
+
+        :raises TransformUnavailable: ``frame_id`` cannot be transformed to the map.
+        """
+        frames = self.parameters.frames
+        map_from_frame = np.eye(4)
+        if frame_id != frames.map:
+            map_from_frame = near(self._lookup, frames.map, frame_id, stamp_ns)
+        fixed = near(self._lookup, frames.odom, frames.base, stamp_ns) if frames.odom else None
+        return KnownPose(
+            compose(map_from_frame, matrix),
+            covariance_of_compose(map_from_frame, None, matrix, covariance),
+            stamp_ns,
+            frames.base,
+            fixed,
+            accepted=False,
+        )

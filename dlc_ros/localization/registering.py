@@ -1,0 +1,63 @@
+"""One cloud against one reference: the attempt, and what becomes of its failures."""
+
+import time
+from dataclasses import dataclass
+
+from dlc_ros.errors import DlcError
+from dlc_ros.localization.decision import Decision, decide
+from dlc_ros.localization.instances import points_of_one
+from dlc_ros.registration.result import Registration, Status
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """
+    What one registration gave.
+
+    :param registration: :class:`dlc_ros.Registration`, or None if it could not be computed.
+    :param decision: :class:`~dlc_ros.localization.decision.Decision`.
+    :param seconds: wall time it took.
+    :param broken: whether the cloud could not be registered at all.
+    """
+
+    registration: Registration
+    decision: Decision
+    seconds: float
+    broken: bool = False
+
+
+def attempt(reference, points, prior, several):
+    """
+    Register points once; nothing is raised.
+
+    :param reference: :class:`~dlc_ros.localization.references.Reference`.
+    :param points: (N, 3) in the source frame [m].
+    :param prior: :class:`~dlc_ros.localization.decision.Prior`; None searches everywhere.
+    :param several: whether other instances of the model may be in view.
+    :returns: :class:`Attempt`.
+    """
+    started = time.perf_counter()
+
+    def done(registration, decision, broken=False):
+        return Attempt(registration, decision, time.perf_counter() - started, broken)
+
+    try:
+        registration = _register(reference, points, prior)
+        if several and prior is None and registration.status is Status.AMBIGUOUS:
+            around = points_of_one(registration, reference.cloud, points)
+            if around is not None:
+                registration = _register(reference, around, None)
+        return done(registration, decide(registration, prior))
+    except DlcError as error:
+        return done(None, Decision(False, str(error)), broken=True)
+    except Exception as error:
+        # A robot goes on with the next cloud whatever a library threw at this one.
+        return done(None, Decision(False, f'{type(error).__name__}: {error}'), broken=True)
+
+
+def _register(reference, points, prior):
+    if prior is None:
+        return reference.registrar.register(points)
+    return reference.registrar.register(
+        points, init=prior.transform, init_covariance=prior.covariance
+    )

@@ -1,0 +1,166 @@
+"""Objects before a sensor: frames, covariance, search, segmentation."""
+
+import numpy as np
+from rig import (
+    CAMERA_FROM_BOX,
+    CAMERA_FROM_MUG,
+    REJECTED,
+    apply,
+    at,
+    object_rig,
+    pose,
+    seen,
+)
+from scipy.spatial.transform import Rotation
+
+
+def test_an_object_is_published_in_the_clouds_frame_at_the_clouds_time(tmp_path):
+    rig = object_rig(tmp_path)
+    output = seen(rig, 0)
+    (transform,) = output.transforms
+    assert (transform.parent, transform.child) == ('camera', 'mug')
+    assert transform.stamp_ns == at(0)
+    np.testing.assert_allclose(transform.matrix, CAMERA_FROM_MUG, atol=1e-9)
+    np.testing.assert_allclose(output.aligned[0].points(), rig.cloud, atol=1e-5)
+    assert rig.localizer.on_timer(at(0.1)).transforms == ()
+
+
+def test_the_covariance_moves_with_the_inverse_and_the_parent(tmp_path):
+    """Oracle: 40,000 sampled errors of scan-onto-model, inverted and moved by scipy."""
+    rig = object_rig(tmp_path, **{'frames.parent': 'world'})
+    world_from_camera = pose((0, -1.2, 0.3), (2, 1, 1))
+    rig.tree.insert('world', 'camera', 0, world_from_camera, static=True)
+    covariance = np.diag([1e-4, 4e-4, 2e-4, 1e-5, 3e-5, 2e-5])
+    covariance[0, 4] = covariance[4, 0] = 3e-5
+    rig.registrar.verdicts.append({'covariance': covariance})
+    output = seen(rig, 0)
+    truth = world_from_camera @ CAMERA_FROM_MUG
+    np.testing.assert_allclose(output.transforms[0].matrix, truth, atol=1e-9)
+    assert output.poses[0].frame == 'world'
+
+    generator = np.random.default_rng(0)
+    errors = generator.multivariate_normal(np.zeros(6), covariance, 40_000)
+    mug_from_camera = np.linalg.inv(CAMERA_FROM_MUG)
+    rotations = Rotation.from_rotvec(errors[:, 3:]) * Rotation.from_matrix(mug_from_camera[:3, :3])
+    inverse_rotations = rotations.inv()
+    positions = -inverse_rotations.apply(mug_from_camera[:3, 3] + errors[:, :3])
+    world = Rotation.from_matrix(world_from_camera[:3, :3])
+    turned = world * inverse_rotations * Rotation.from_matrix(truth[:3, :3]).inv()
+    moved = world.apply(positions) + world_from_camera[:3, 3] - truth[:3, 3]
+    sampled = np.cov(np.hstack([moved, turned.as_rotvec()]).T)
+    sizes = np.sqrt(np.diag(sampled))
+    np.testing.assert_allclose(
+        output.poses[0].covariance / np.outer(sizes, sizes),
+        sampled / np.outer(sizes, sizes),
+        atol=0.03,
+    )
+
+
+def test_two_objects_in_one_cloud_are_judged_apart(tmp_path):
+    rig = object_rig(tmp_path, names=('mug', 'box'))
+    mug, box = rig.registrars
+    box.verdicts.append(REJECTED)
+    output = seen(rig, 0)
+    assert [transform.child for transform in output.transforms] == ['mug']
+    assert (rig.state('mug'), rig.state('box')) == ('TRACKING', 'SEARCHING')
+    assert [t.child for t in seen(rig, 1).transforms] == ['mug', 'box']
+
+
+def test_an_object_that_was_carried_off_is_found_on_the_cloud_that_shows_it(tmp_path):
+    rig = object_rig(tmp_path)
+    seen(rig, 0)
+    rig.registrar.verdicts.append(REJECTED)  # where it was, there is nothing
+    (transform,) = seen(rig, 0.1, CAMERA_FROM_BOX).transforms
+    np.testing.assert_allclose(transform.matrix, CAMERA_FROM_BOX, atol=1e-9)
+    assert [call.init is None for call in rig.calls] == [True, False, True]
+
+
+def test_while_an_object_is_tracked_other_things_are_cut_away(tmp_path):
+    """The stand-in takes nothing but the object's own points."""
+    rig = object_rig(tmp_path)
+    seen(rig, 0)
+    beside = [40.0, 0, 0] + np.random.default_rng(0).uniform(-5, 5, (500, 3))
+    scene = apply(CAMERA_FROM_MUG, np.vstack([rig.cloud, beside]))
+    (transform,) = rig.localizer.on_cloud(at(0.1), 'camera', scene).transforms
+    np.testing.assert_allclose(transform.matrix, CAMERA_FROM_MUG, atol=1e-9)
+    assert len(rig.calls) == 2
+
+
+def test_when_nothing_is_left_where_the_object_was_it_is_searched(tmp_path):
+    rig = object_rig(tmp_path)
+    seen(rig, 0)
+    far = pose((1, 0, 0), (200, 0, 0))
+    (transform,) = seen(rig, 0.1, far).transforms
+    np.testing.assert_allclose(transform.matrix, far, atol=1e-9)
+    assert rig.calls[-1].init is None
+
+
+def test_no_second_search_when_there_is_no_time_for_it(tmp_path):
+    rig = object_rig(tmp_path, **{'objects.search_budget': 0.0})
+    seen(rig, 0)
+    rig.registrar.verdicts.append(REJECTED)
+    assert seen(rig, 0.1, CAMERA_FROM_BOX).transforms == ()
+    assert len(rig.calls) == 2
+
+
+def test_the_sensors_motion_in_a_fixed_frame_moves_the_prior(tmp_path):
+    rig = object_rig(tmp_path, **{'objects.fixed_frame': 'world'})
+    world_from_camera = {0: pose((0, 0, 0.1), (1, 0, 0)), 1: pose((0, 0.5, 0.3), (0, 2, 0))}
+    for seconds, matrix in world_from_camera.items():
+        rig.tree.insert('world', 'camera', at(seconds), matrix)
+    seen(rig, 0)
+    after = np.linalg.inv(world_from_camera[1]) @ world_from_camera[0] @ CAMERA_FROM_MUG
+    seen(rig, 1, after)
+    np.testing.assert_allclose(rig.calls[-1].init, np.linalg.inv(after), atol=1e-9)
+
+
+def test_another_camera_starts_a_search(tmp_path):
+    rig = object_rig(tmp_path)
+    seen(rig, 0)
+    seen(rig, 0.1, CAMERA_FROM_BOX, frame='other_camera')
+    assert rig.calls[-1].init is None
+
+
+def test_an_initial_pose_of_the_object(tmp_path):
+    rig = object_rig(tmp_path)
+    refused = rig.localizer.on_initial_pose(0, 'table', np.eye(4), np.zeros((6, 6)))
+    assert 'no cloud yet' in refused.message
+    table_from_camera = pose((0, 2.0, 0), (0, 0, 1))
+    rig.tree.insert('table', 'camera', 0, table_from_camera, static=True)
+    seen(rig, 0)
+    guess = pose((0, 0, 0.2), (0.1, 0.1, 0))
+    assert rig.localizer.on_initial_pose(0, 'table', guess, np.zeros((6, 6))).accepted
+    seen(rig, 0.1)
+    expected = np.linalg.inv(guess) @ table_from_camera
+    np.testing.assert_allclose(rig.calls[-1].init, expected, atol=1e-9)
+
+
+def test_with_several_objects_commands_must_name_one(tmp_path):
+    rig = object_rig(tmp_path, names=('mug', 'box'))
+    result = rig.localizer.on_initial_pose(0, 'camera', np.eye(4), np.eye(6))
+    assert not result.accepted and '2 objects' in result.message
+    result = rig.localizer.load_reference(rig.files['map'])
+    assert not result.accepted and 'name=file' in result.message
+    assert rig.localizer.load_reference(f'lid={rig.files["map"]}').accepted
+    assert [t.child for t in seen(rig, 0).transforms] == ['mug', 'box', 'lid']
+
+
+def test_objects_may_be_loaded_into_an_empty_localizer(tmp_path):
+    rig = object_rig(tmp_path, names=())
+    assert 'no reference' in rig.localizer.problems[0]
+    seen(rig, 0)
+    assert rig.status('input').level == 2
+    assert rig.localizer.load_reference(f'mug={rig.files["mug"]}').accepted
+    assert [t.child for t in seen(rig, 1).transforms] == ['mug']
+
+
+def test_a_configured_parent_that_is_missing_is_an_error(tmp_path):
+    rig = object_rig(tmp_path, **{'frames.parent': 'world'})
+    assert seen(rig, 0).transforms == ()
+    assert "nobody publishes the frame 'world'" in rig.status('input').message
+
+
+def test_nothing_left_after_segmentation_is_said(tmp_path):
+    rig = object_rig(tmp_path, **{'segmentation.max_range': 0.01})
+    assert seen(rig, 0).transforms == ()
+    assert 'left after segmentation' in rig.status('input').message

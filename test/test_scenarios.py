@@ -1,0 +1,226 @@
+"""What happens to a robot: carried off, blinded, misled. Each change of state is said once."""
+
+import numpy as np
+import pytest
+from rig import BASE_FROM_LIDAR, MAP_FROM_ODOM, REJECTED, Rig, apply, at, odom_from_base, pose
+from test_localizer import angle_between, room
+
+from dlc_ros.localization.localizer import Localizer
+from dlc_ros.localization.parameters import Parameters, from_flat
+from dlc_ros.localization.transforms import TransformTree
+
+
+@pytest.fixture
+def rig(tmp_path):
+    return Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+
+
+def said(rig):
+    """Changes of state, as they were logged."""
+    return [text.split(': ')[1] for text in rig.messages if ' -> ' in text]
+
+
+class Clock:
+    """Turns the localizer's timer at 20 Hz, as a node does."""
+
+    def __init__(self, rig):
+        self._rig, self._now = rig, 0.0
+
+    def until(self, seconds):
+        """Transforms that were repeated meanwhile."""
+        repeated = []
+        while self._now < seconds:
+            self._now += 0.05
+            output = self._rig.localizer.on_timer(at(self._now))
+            repeated += output.transforms
+        return repeated
+
+
+# The sensor
+
+
+def test_a_sensor_that_falls_silent_and_comes_back(rig):
+    clock = Clock(rig)
+    rig.scan(0.0)
+    repeated = clock.until(5.0)
+    assert repeated[-1].stamp_ns <= at(2.0 + rig.parameters.transform_tolerance)
+    assert rig.state(seconds=5.0) == 'WAITING'
+    assert 'no cloud for 2 s' in rig.status('pose of map', 5.0).message
+    assert rig.status('input', 5.0).level == 2
+    assert rig.scan(5.1).transforms
+    assert rig.calls[-1].init is not None, 'the odometry tells where to look first'
+    assert said(rig) == [
+        'WAITING -> SEARCHING',
+        'SEARCHING -> TRACKING',
+        'TRACKING -> WAITING',
+        'WAITING -> SEARCHING',
+        'SEARCHING -> TRACKING',
+    ]
+
+
+def test_a_paused_clock_is_no_silence(rig):
+    rig.scan(0.0)
+    for _ in range(100):
+        rig.localizer.on_timer(at(0.1))
+    assert rig.state(seconds=0.1) == 'TRACKING'
+
+
+def test_a_pose_that_no_cloud_confirms_in_time_is_lost_but_where_to_look_first(tmp_path):
+    """Two clouds a second are too slow to be rejected five times within the hold."""
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'hold_timeout': 1.2})
+    clock = Clock(rig)
+    rig.scan(0.0)
+    rig.registrar.verdicts.extend([REJECTED] * 3)
+    for seconds in (0.5, 1.0, 1.5):
+        clock.until(seconds)
+        rig.scan(seconds)
+    assert clock.until(1.9) == []
+    assert said(rig)[-2:] == ['TRACKING -> LOST', 'LOST -> SEARCHING']
+    assert rig.scan(2.0).transforms
+    assert rig.calls[-1].init is not None
+    assert rig.state(seconds=2.0) == 'TRACKING'
+
+
+# The odometry
+
+
+def test_odometry_that_jumps_stops_what_is_published_until_a_cloud_confirms(rig):
+    """After a reset of its odometry the robot's old map -> odom puts it somewhere else."""
+    rig.scan(0.0)
+    rig.scan(0.1)
+    reset = np.linalg.inv(odom_from_base(0.2))  # the odometry starts at zero again
+    rig.tree.clear()
+    rig.tree.insert('odom', 'base_link', at(0.2), reset @ odom_from_base(0.2) @ pose((0, 0, 2.5)))
+    rig.registrar.verdicts.append(REJECTED)
+    rig.localizer.on_cloud(at(0.2), 'lidar', rig.lidar_points(0.2))
+    assert rig.localizer.on_timer(at(0.25)).transforms == ()
+    entry = rig.status('input', 0.25)
+    assert (entry.level, entry.values['odometry jumps']) == (1, '1')
+    assert 'the odometry jumped by' in entry.message
+    assert said(rig)[-1] == 'TRACKING -> SEARCHING'
+    # It is looked for where it was last, whatever the odometry says.
+    expected = MAP_FROM_ODOM @ odom_from_base(0.1)
+    np.testing.assert_allclose(rig.calls[-1].init, expected, atol=1e-9)
+
+    rig.tree.insert('odom', 'base_link', at(0.3), pose((0, 0, 2.5)))
+    (correction,) = rig.localizer.on_cloud(at(0.3), 'lidar', rig.lidar_points(0.3)).transforms
+    truth = MAP_FROM_ODOM @ odom_from_base(0.3)
+    np.testing.assert_allclose(correction.matrix @ pose((0, 0, 2.5)), truth, atol=1e-9)
+    assert rig.status('input', 0.3).level == 0
+
+
+def test_fast_motion_is_no_jump(rig):
+    for i in range(5):
+        seconds = 0.1 * i
+        rig.tree.insert('odom', 'base_link', at(seconds), pose((0, 0, 0.9 * i), (1.9 * i, 0, 0)))
+        rig.localizer.on_cloud(at(seconds), 'lidar', rig.lidar_points(0))
+    assert rig.status('input', 0.4).values['odometry jumps'] == '0'
+
+
+# Time and the map
+
+
+def test_a_bag_that_loops_starts_afresh_each_time(tmp_path):
+    """Stamps go back and nobody tells: what is known of the old time is forgotten everywhere."""
+    restarts = []
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+    rig.localizer = Localizer(
+        rig.parameters,
+        rig.tree.lookup,
+        on_restart=lambda: (restarts.append(1), rig.tree.clear()),
+        registrar_factory=rig._make,
+    )
+    for loop in range(3):
+        accepted = 0
+        for seconds in np.arange(0, 30, 0.5):
+            output = rig.scan(seconds)
+            accepted += len(output.transforms)
+            for transform in output.transforms:
+                np.testing.assert_allclose(transform.matrix, MAP_FROM_ODOM, atol=1e-9)
+        assert accepted >= 59, 'at most the cloud that shows the jump has no odometry'
+        assert len(restarts) == loop
+
+
+def test_a_reference_swapped_at_run_time_is_searched_anew(rig, tmp_path):
+    rig.scan(0.0)
+    moved = pose((0, 0, 1), (3, 3, 0))
+    np.save(tmp_path / 'floor2.npy', apply(moved, rig.cloud))
+    assert rig.localizer.load_reference(str(tmp_path / 'floor2.npy')).accepted
+    assert rig.localizer.on_timer(at(0.05)).transforms == (), 'the old map says nothing here'
+    (correction,) = rig.scan(0.1).transforms
+    np.testing.assert_allclose(correction.matrix, moved @ MAP_FROM_ODOM, atol=1e-9)
+    assert said(rig)[-2:] == ['TRACKING -> SEARCHING', 'SEARCHING -> TRACKING']
+    assert rig.status('model of map', 0.1).values['reference'].endswith('floor2.npy')
+
+
+def test_every_change_of_state_stands_in_the_diagnostics(rig):
+    rig.scan(0.0)
+    rig.localizer.relocalize()
+    values = rig.status('pose of map').values
+    assert values['last transition'] == 'TRACKING -> SEARCHING: asked to relocalise'
+    assert values['transitions'] == '3'
+    rig.scan(0.1)
+    assert rig.status('pose of map', 0.1).values['transitions'] == '4'
+    assert len(said(rig)) == 4
+
+
+# A room, the real registrar, the weights of the package
+
+
+class Robot:
+    """A robot in a room that is a half turn from looking the same, but for a pillar."""
+
+    def __init__(self, tmp_path, **parameters):
+        self._generator = np.random.default_rng(0)
+        np.save(tmp_path / 'room.npy', room(self._generator, 12_000))
+        self.tree = TransformTree()
+        self.tree.insert('base_link', 'lidar', 0, BASE_FROM_LIDAR, static=True)
+        flat = {'mode': 'map', 'reference': str(tmp_path / 'room.npy'), **parameters}
+        self.localizer = Localizer(from_flat(flat), self.tree.lookup)
+        self.changes = []
+        self._now = 0.0
+
+    def stand(self, place, scans):
+        """Scan from one place with resting odometry; the outputs."""
+        outputs = []
+        for _ in range(scans):
+            self._now += 0.1
+            self.tree.insert('odom', 'base_link', at(self._now), np.eye(4))
+            scan = apply(np.linalg.inv(place @ BASE_FROM_LIDAR), room(self._generator, 5_000))
+            outputs.append(self.localizer.on_cloud(at(self._now), 'lidar', scan))
+            self.changes += [(c.before, c.after) for c in outputs[-1].changes]
+            for found in outputs[-1].poses:
+                assert np.linalg.norm(found.matrix[:3, 3] - place[:3, 3]) < 0.05
+                assert angle_between(found.matrix, place) < np.radians(1.0)
+        return outputs
+
+
+FIRST = pose((0, 0, 0.4), (4.0, 2.0, 0.5))
+SECOND = pose((0, 0, 2.5), (6.0, 3.5, 0.5))
+# What a robot here sees fits a half turn away almost as well, which is nearer to SECOND.
+THIRD = pose((0, 0, -1.2), (1.0, 4.0, 0.5))
+
+
+def test_a_robot_that_is_carried_off_says_so_and_finds_itself(tmp_path):
+    robot = Robot(tmp_path)
+    lost_after = Parameters().tracking.lost_after
+    assert robot.stand(FIRST, 2)[0].transforms
+    for place in (SECOND, THIRD):
+        robot.changes.clear()
+        outputs = robot.stand(place, lost_after + 2)
+        assert [len(output.transforms) for output in outputs] == [0] * lost_after + [1, 1]
+        assert robot.changes == [
+            ('TRACKING', 'LOST'),
+            ('LOST', 'SEARCHING'),
+            ('SEARCHING', 'TRACKING'),
+        ]
+
+
+def test_an_initial_pose_in_the_wrong_place_is_given_up_for_a_global_search(tmp_path):
+    robot = Robot(tmp_path)
+    robot.tree.insert('odom', 'base_link', at(0), np.eye(4))
+    wrong = pose((0, 0, -0.5), (1.5, 4.0, 0.5))
+    assert robot.localizer.on_initial_pose(at(0), 'map', wrong, np.zeros((6, 6))).accepted
+    outputs = robot.stand(FIRST, 6)
+    assert [len(output.transforms) for output in outputs] == [0] * 5 + [1]
+    assert robot.changes == [('WAITING', 'SEARCHING'), ('SEARCHING', 'TRACKING')]
