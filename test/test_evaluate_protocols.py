@@ -1,5 +1,7 @@
 """The pairs are what the protocols say: checked on the pairs themselves, with scipy as judge."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,7 +44,8 @@ def without_jitter(monkeypatch):
 @pytest.mark.parametrize('name', PROTOCOLS)
 def test_equal_seeds_give_equal_pairs_and_others_do_not(name):
     def draw(seed):
-        return list(PROTOCOLS[name].pairs(GeneratedShapes(seed), 1, seed))
+        shapes = PROTOCOLS[name].shapes('generated', seed)
+        return list(islice(PROTOCOLS[name].pairs(shapes, 2, seed), 2))
 
     first, again, other = draw(3), draw(3), draw(4)
     for a, b, c in zip(first, again, other, strict=True):
@@ -111,22 +114,60 @@ def test_the_prior_is_as_wide_as_the_poses_that_are_drawn(grid):
     assert np.mean(np.sum(turns**2, 1)) == pytest.approx(variances[3:].sum(), rel=0.15)
 
 
-@pytest.mark.parametrize('name', PROTOCOLS)
+OBJECTS = [name for name in PROTOCOLS if name != 'scan-to-map']
+
+
+@pytest.mark.parametrize('name', OBJECTS)
 def test_the_truth_lays_the_clouds_on_each_other(name):
-    for pair in PROTOCOLS[name].pairs(GeneratedShapes(5), 1, 5):
+    for pair in islice(PROTOCOLS[name].pairs(GeneratedShapes(5), 1, 5), 4):
         moved = apply(pair.truth, pair.source)
         overlap = moved[moved @ pair.target_plane[:3] > pair.target_plane[3]]
-        assert len(overlap) > 0.4 * len(moved)
+        assert len(overlap) > (0.1 if name == 'rpmnet-crop-50' else 0.4) * len(moved)
         distance, _ = cKDTree(pair.target).query(overlap)
         # Of 717 points on a body of radius 1 neighbours lie about 0.1 apart.
         assert np.median(distance) < 0.08
-        assert np.linalg.norm(pair.clean, axis=1).max() < 1.02
-        assert (pair.prior is None) == (name == 'so3-crop')
+        assert np.linalg.norm(pair.clean, axis=1).max() < 1.05
+        assert (pair.prior is None) == (not name.startswith('rpmnet-crop'))
 
 
-@pytest.mark.parametrize('name', PROTOCOLS)
+@pytest.mark.parametrize('source', ['solids', 'samples'])
+def test_partial_view_shows_one_side_and_the_share_of_foreign_points(source, grid):
+    shapes = GeneratedShapes(6) if source == 'solids' else grid
+    for pair in PROTOCOLS['partial-view'].pairs(shapes, 1, 6):
+        own = cKDTree(pair.clean).query(apply(pair.truth, pair.source))[0] < 0.06
+        # What is foreign may touch the object, and not every view holds enough of it.
+        assert 1 - own.mean() < pair.bin / 100 + 0.03
+        assert 1 - own.mean() > 0.5 * pair.bin / 100 - 0.01
+        shared, _ = cKDTree(pair.target).query(apply(pair.truth, pair.source))
+        assert shared.min() > 0
+        # The sensor sits at the source's origin: no surface lies before what it saw.
+        seen, model = pair.source[own], apply(np.linalg.inv(pair.truth), pair.clean)
+        towards = model / np.linalg.norm(model, axis=1, keepdims=True)
+        for point in seen[:: len(seen) // 20]:
+            distance = np.linalg.norm(point)
+            on_the_ray = towards @ (point / distance) > np.cos(0.02 / distance)
+            nearer = np.linalg.norm(model[on_the_ray], axis=1) < distance - 0.25
+            assert not nearer.any()
+
+
+def test_scan_to_map_scans_lie_in_the_map_and_starts_are_as_far_off_as_they_say():
+    protocol = PROTOCOLS['scan-to-map']
+    pairs = [protocol.draw(protocol.shapes('generated', 1), index, 1, 1) for index in (1, 7)]
+    assert pairs[-1].prior is None
+    for pair in pairs:
+        assert 50_000 <= len(pair.target) <= 1_000_000
+        distance, _ = cKDTree(pair.target).query(apply(pair.truth, pair.source[::20]))
+        assert np.median(distance) < 0.1
+    start, truth = pairs[0].prior.transform, pairs[0].truth
+    turn = Rotation.from_matrix(start[:3, :3] @ truth[:3, :3].T).magnitude()
+    assert np.degrees(turn) == pytest.approx(15.0)
+    away = np.linalg.norm(start[:3, 3] - truth[:3, 3])
+    assert away <= 10 and away < 3.1 * np.sqrt(np.trace(pairs[0].prior.covariance[:2, :2]))
+
+
+@pytest.mark.parametrize('name', OBJECTS)
 def test_each_cloud_lies_in_its_half_space(name):
-    for pair in PROTOCOLS[name].pairs(GeneratedShapes(6), 1, 6):
+    for pair in islice(PROTOCOLS[name].pairs(GeneratedShapes(6), 1, 6), 4):
         for cloud, plane in (
             (pair.source, pair.source_plane),
             (pair.target, pair.target_plane),

@@ -45,12 +45,12 @@ def is_ambiguous(pair, group):
     :param group: :class:`~dlc_training.evaluate.symmetry.SymmetryGroup` of its shape.
     """
     check = _Explains(pair)
-    wrong = _IsWrong(pair, group)
+    wrong = IsWrong(pair, group)
     return any(wrong(T) and check(T) for T in _candidates(pair, check, wrong))
 
 
-class _IsWrong:
-    """Whether a pose is no success, modulo the shape's symmetry."""
+class IsWrong:
+    """Tells whether a pose of a pair is no success, modulo the shape's symmetry."""
 
     def __init__(self, pair, group):
         self._pair, self._group = pair, group
@@ -126,8 +126,7 @@ def _candidates(pair, check, wrong):
     few = pair.source[:: max(1, len(pair.source) // START_POINTS)]
     rough = PreparedGicp(few, pair.target, GicpOptions(iterations=15))
     ends = []
-    for rotation in _rotations(pair.shape_pose[:3, :3]):
-        turn = pose(rotation, centre - rotation @ centre)
+    for turn in turned_starts(pair.shape_pose[:3, :3], centre):
         T = rough.refine(turn @ pair.truth, (START_DISTANCE,))
         if wrong(T):
             ends.append((check.misfit(T, few), T))
@@ -135,23 +134,27 @@ def _candidates(pair, check, wrong):
     fine = PreparedGicp(some, pair.target, GicpOptions(iterations=15))
     for _, T in sorted(ends, key=lambda end: end[0])[:REFINED_STARTS]:
         yield fine.refine(T, (FINE_DISTANCE,))
-    for step in _weak_directions(fine, pair.truth, centre):
-        for sign in (-1, 1):
-            turn = Rotation.from_rotvec(sign * step[:3]).as_matrix()
-            slide = pose(turn, centre - turn @ centre + sign * step[3:])
-            yield fine.refine(slide @ pair.truth, (FINE_DISTANCE,))
+    for T in weak_directions(fine, pair.truth, centre):
+        yield fine.refine(T, (FINE_DISTANCE,))
 
 
-def _rotations(shape_axes):
+def turned_starts(shape_axes, centre):
+    """
+    Turns about a point to look for other poses from.
+
+    :param shape_axes: (3, 3) axes of the shape; the rotations of the cube are taken in them.
+    :param centre: (3,) point that stays.
+    :return: list of (4, 4), those of the cube and of the icosahedron without the identity.
+    """
     cube = shape_axes @ start_rotations() @ shape_axes.T
     everything = np.concatenate([cube, Rotation.create_group('I').as_matrix()])
     angles = Rotation.from_matrix(everything).magnitude()
-    return everything[angles > 1e-6]
+    return [pose(turn, centre - turn @ centre) for turn in everything[angles > 1e-6]]
 
 
-def _weak_directions(gicp, truth, centre):
+def weak_directions(gicp, truth, centre):
     """
-    The two least observable steps at the truth, (rotation vector, translation) of target axes.
+    The truth (4, 4) moved either way along its two least observable directions.
 
     They are eigenvectors of the GICP Hessian in units of :data:`SLIDE`, each step as long as one
     unit. The Hessian is one of a right perturbation (source axes, rotation first), here taken
@@ -169,4 +172,7 @@ def _weak_directions(gicp, truth, centre):
     _, vectors = np.linalg.eigh(scaled.T @ result.H @ scaled)
     for vector in vectors[:, :2].T:
         step = units * vector / np.abs(vector).max()
-        yield np.concatenate([T[:3, :3] @ step[:3], T[:3, :3] @ step[3:]])
+        for sign in (-1, 1):
+            turn = Rotation.from_rotvec(sign * T[:3, :3] @ step[:3]).as_matrix()
+            shift = sign * T[:3, :3] @ step[3:]
+            yield pose(turn, centre - turn @ centre + shift) @ truth

@@ -58,6 +58,12 @@ def every():
         *pairs,
         Command('landscape', 'Basin and rays of the energy.', _landscape_arguments, _landscape),
         Command(
+            'calibrate',
+            "Refit the gate's constants for given weights; prints them and what they are worth.",
+            _calibrate_arguments,
+            _calibrate,
+        ),
+        Command(
             'speed', 'CPU time and memory of what a robot waits for.', _speed_arguments, _speed
         ),
         Command('tune', "Sweep one baseline's options on other shapes.", _tune_arguments, _tune),
@@ -120,6 +126,27 @@ def _landscape(options):
     content = {'kind': 'landscape', **provenance(options), 'basin': basin, 'rays': rays}
     write_text(Path(options.out) / 'result.json', json.dumps(content))
     return 0
+
+
+def _calibrate_arguments(parser):
+    add_shapes(parser)
+    add_weights(parser)
+    add_pairs(parser, '--pairs', 'pairs of each stratum', 80)
+    add_pairs(parser, '--negatives', 'pairs of each kind without an answer', 150)
+    parser.add_argument(
+        '--false-rejects',
+        type=at_least(0.0, float),
+        default=4.0,
+        metavar='PERCENT',
+        help='of the right answers that a confidence of one half rejects (default %(default)s)',
+    )
+    add_work(parser, 'results/eval/calibrate')
+
+
+def _calibrate(options):
+    from dlc_training.evaluate.calibrate_command import run_calibration
+
+    return run_calibration(options)
 
 
 def _speed_arguments(parser):

@@ -74,7 +74,7 @@ def _anywhere(angle, rng):
     return shape_pose, pose(rotation, rng.uniform(-TRANSLATION, TRANSLATION, 3))
 
 
-def so3_crop_pair(shapes, index, seed, pairs_per_bin, options=CropOptions()):
+def so3_crop_pair(shapes, index, seed, pairs_per_bin, options=CropOptions(), angle=None):
     """
     Draw pair ``index`` of ``so3-crop``: all rotations, nothing known beforehand.
 
@@ -82,10 +82,12 @@ def so3_crop_pair(shapes, index, seed, pairs_per_bin, options=CropOptions()):
     shuffled; a random common frame; the true rotation has exactly the angle of the bin about a
     random axis, the translation is U[-0.5, 0.5]^3.
 
+    :param options: :class:`CropOptions`, for sweeps.
+    :param angle: initial rotation [deg]; None takes the bin that ``index`` lies in.
     :return: :class:`Pair`.
     """
     rng = np.random.default_rng([seed, 1, index])
-    angle = SO3_BINS[index // pairs_per_bin]
+    angle = SO3_BINS[index // pairs_per_bin] if angle is None else angle
     shape = shapes.index_of(index)
     sizes = options.source_samples, options.target_samples
     samplings = shapes.draw(shape, sizes, rng)

@@ -7,7 +7,10 @@ from functools import partial
 from dlc_training.evaluate.ambiguity import is_ambiguous
 from dlc_training.evaluate.crops import SO3_BINS, rpmnet_crop_pair, self_pair, so3_crop_pair
 from dlc_training.evaluate.metrics import STRICT, SUCCESS
+from dlc_training.evaluate.partial_view import FOREIGN_BINS, partial_view_pair
+from dlc_training.evaluate.scan_to_map import YAW_BINS, Maps, scan_to_map_pair
 from dlc_training.evaluate.shapes import open_shapes
+from dlc_training.evaluate.view_ambiguity import is_ambiguous_view
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,25 @@ PROTOCOLS = {
         1,
         'initial rotation from [deg]',
         with_chamfer=True,
+    ),
+    'partial-view': Protocol(
+        'A whole model, and one view of it by a depth camera or LiDAR, with clutter.',
+        partial_view_pair,
+        len(FOREIGN_BINS),
+        'foreign points [%]',
+        is_ambiguous=is_ambiguous_view,
+    ),
+    'scan-to-map': Protocol(
+        'One LiDAR scan in a map of another pass, from bad starts and from none.',
+        scan_to_map_pair,
+        len(YAW_BINS),
+        'yaw error of the start [deg]; inf: no start',
+        success=(1.0, 0.2),
+        strict=(0.5, 0.05),
+        length_unit='m',
+        shapes=lambda text, seed: Maps(seed),
+        is_ambiguous=None,
+        unit=5.0,
     ),
     'self': Protocol(
         'A cloud against itself, rotated at random.', self_pair, len(SO3_BINS), _INITIAL

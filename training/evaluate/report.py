@@ -155,32 +155,32 @@ def table(summary, labels, protocol):
     if with_chamfer:
         head.insert(5, 'chamfer')
     lines += ['mean / median of RRE, RTE, chamfer; CPU mean of one thread:', '']
-    lines += _grid([head, *(_overall(labels[n], row, with_chamfer) for n, row in methods.items())])
+    lines += grid([head, *(_overall(labels[n], row, with_chamfer) for n, row in methods.items())])
     bins = list(next(iter(methods.values()))['success_by_bin'])
     rows = [
         [labels[name], *(_percent(row['success_by_bin'][edge]) for edge in bins)]
         for name, row in methods.items()
     ]
     lines += ['', f'success % [95 %] by {protocol.bin_label}:', '']
-    lines += _grid([['method', *bins], *rows])
+    lines += grid([['method', *bins], *rows])
     if summary['differences']:
         head = ['dlc_ros minus', 'points [95 %]', 'only dlc_ros', 'only other', 'McNemar p']
         rows = [_difference(labels[n], d) for n, d in summary['differences'].items()]
-        lines += ['', 'paired differences of success:', '', *_grid([head, *rows])]
+        lines += ['', 'paired differences of success:', '', *grid([head, *rows])]
     if counts['ambiguous']:
         rows = [
             [labels[n], _percent(row['success_ambiguous']), _percent(row['success_all'])]
             for n, row in methods.items()
         ]
         head = ['method', 'success % on ambiguous', 'on all pairs']
-        lines += ['', *_grid([head, *rows])]
+        lines += ['', *grid([head, *rows])]
     rows = [
         [labels[n], *(_percent(row[key]) for key in ('accepted', 'success_of_accepted'))]
         for n, row in methods.items()
         if 'accepted' in row
     ]
     if rows:
-        lines += ['', *_grid([['gate', 'accepted % of clear', 'right % of accepted'], *rows])]
+        lines += ['', *grid([['gate', 'accepted % of clear', 'right % of accepted'], *rows])]
     return '\n'.join(lines)
 
 
@@ -222,8 +222,8 @@ def _percent(share):
     return f'{100 * share["hits"] / share["of"]:.1f} [{100 * low:.0f}, {100 * high:.0f}]'
 
 
-def _grid(rows):
-    """Rows of a Markdown table with aligned columns."""
+def grid(rows):
+    """Lines of a Markdown table with aligned columns; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     text = [
         '| ' + ' | '.join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + ' |'

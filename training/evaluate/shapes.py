@@ -51,6 +51,10 @@ class GeneratedShapes:
         solid = _solid(self._first + index)
         return [solid.sample(n, rng)[0] for n in sizes]
 
+    def solid(self, index):
+        """The :class:`~dlc_training.data.solid.Solid` of shape ``index``."""
+        return _solid(self._first + index)
+
     def dense(self, index):
         """Noise-free cloud of the whole shape, (8192, 3) float64, for its symmetries."""
         rng = np.random.default_rng([self._first + index, 1])

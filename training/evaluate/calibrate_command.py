@@ -1,0 +1,80 @@
+"""``dlc-eval calibrate``: the gate's constants for given weights, and what they are worth."""
+
+import json
+from pathlib import Path
+
+from dlc_training.evaluate.calibration import (
+    GEOMETRY,
+    LEARNED,
+    collect,
+    crossed,
+    fit_model,
+    trade_off,
+    widths,
+)
+from dlc_training.evaluate.negatives import KINDS
+from dlc_training.evaluate.pair_command import check_weights, provenance
+from dlc_training.evaluate.report import grid
+from dlc_training.evaluate.runner import Runner, write_text
+
+
+def run_calibration(options):
+    """
+    Collect examples, refit, print constants and tables, write ``result.json``.
+
+    :param options: parsed arguments: ``weights``, ``shapes``, ``pairs``, ``negatives``,
+        ``false_rejects``, ``out``, ``jobs``, ``quiet`` and ``command_line``.
+    :return: exit code.
+    """
+    check_weights(options.weights)
+    with Runner(options.jobs, None, options.quiet) as runner:
+        examples, distances = collect(
+            runner, options.weights, options.shapes, options.pairs, options.negatives
+        )
+    allowed = options.false_rejects / 100
+    content = {'kind': 'calibration', **provenance(options), 'models': {}, 'trade_off': {}}
+    for label, names in (('_LEARNED', LEARNED), ('_GEOMETRIC', GEOMETRY)):
+        model = fit_model(examples, names, allowed)
+        rows = trade_off(examples, crossed(examples, names, allowed))
+        content['models'][label] = model._asdict()
+        content['trade_off'][label] = rows
+        print(f'{label} = _Model({", ".join(f"{value:.2f}" for value in model)})')
+    print(
+        f'\nA confidence of one half rejects {options.false_rejects:g} % of the right answers.'
+        ' Below: pairs judged by a fit to the other half of the pairs.'
+    )
+    for label, rows in content['trade_off'].items():
+        print(f'\n{label}, answers only:\n\n{_table(rows)}')
+    content['covariance'] = widths(distances)
+    print(f'\ncovariance of right answers, chi2_6 at 95 %:\n\n{_covariances(content)}')
+    write_text(Path(options.out) / 'result.json', json.dumps(content))
+    print(f'\n{options.out}/result.json')
+    return 0
+
+
+def _table(rows):
+    head = ['min_confidence', 'right rejected', 'wrong of clear accepted']
+    head += [f'{kind} accepted' for kind in KINDS]
+    lines = [
+        [
+            f'{row["min_confidence"]:g}',
+            _percent(row['false_rejects']),
+            _percent(row['wrong_accepted']),
+            *(f'{row[kind][0]} of {row[kind][1]}' for kind in KINDS),
+        ]
+        for row in rows
+    ]
+    return '\n'.join(grid([head, *lines]))
+
+
+def _covariances(content):
+    head = ['stratum', 'right answers', 'inside 95 % ellipsoid', 'variances are short by']
+    lines = [
+        [name, str(row['of']), _percent(row['inside']), f'{row["factor"]:.2f}']
+        for name, row in content['covariance'].items()
+    ]
+    return '\n'.join(grid([head, *lines]))
+
+
+def _percent(share):
+    return '-' if share is None else f'{100 * share:.1f} %'
