@@ -14,9 +14,14 @@ from scipy.spatial.transform import Rotation
 from dlc_training.config import load_config
 from dlc_training.data import pairs
 from dlc_training.data.batches import batches
-from dlc_training.data.pairs import FEWEST_POINTS, half_space_crop, make_pair, random_transform
+from dlc_training.data.pairs import (
+    FEWEST_POINTS,
+    KINDS,
+    half_space_crop,
+    make_pair,
+    random_transform,
+)
 
-KINDS = ('crop', 'view', 'room')
 SMOKE = Path(pairs.__file__).resolve().parent.parent / 'configs' / 'smoke.yaml'
 
 
@@ -31,7 +36,9 @@ def spacing(points):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_transform_maps_the_source_onto_the_target(kind):
-    for index in range(8):
+    # What both clouds of a place show may be a quarter of them, of an object it is most.
+    share = 0.5 if kind in ('crop', 'view') else 0.12
+    for index in range(5):
         pair = make_pair(3, index, {kind: 1.0})
         assert pair.kind == kind
         tree = cKDTree(pair.target)
@@ -39,12 +46,12 @@ def test_transform_maps_the_source_onto_the_target(kind):
         limit = 3 * max(spacing(pair.target), spacing(pair.source)) + 0.06
         there, _ = tree.query(apply(pair.transform, pair.source))
         # Clutter, half-space crops and what the map did not see keep some points apart.
-        assert np.median(there) < limit, (kind, index)
+        assert np.quantile(there, share) < limit, (kind, index)
         wrong = pair.transform.copy()
         wrong[:3, :3] = wrong[:3, :3] @ Rotation.from_rotvec([0.9, 0.5, -0.4]).as_matrix()
         wrong[:3, 3] += (pair.transform - wrong)[:3, :3] @ pair.source.mean(0)
         apart, _ = tree.query(apply(wrong, pair.source))
-        assert np.median(apart) > 1.2 * np.median(there), (kind, index)
+        assert np.quantile(apart, share) > 1.2 * np.quantile(there, share), (kind, index)
 
 
 def test_transform_is_exact_where_there_is_no_noise(monkeypatch):
@@ -69,16 +76,16 @@ def test_transform_is_exact_where_there_is_no_noise(monkeypatch):
 @pytest.mark.parametrize('kind', KINDS)
 def test_no_sample_is_shared(kind, monkeypatch):
     monkeypatch.setattr(pairs, '_jitter', lambda rng, shape, sigma: np.zeros(shape))
-    for index in range(8):
+    for index in range(4):
         pair = make_pair(5, index, {kind: 1.0})
         apart, _ = cKDTree(pair.target).query(apply(pair.transform, pair.source))
         assert apart.min() > 1e-9, (kind, index)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1000), index=st.integers(0, 10**9))
 def test_pairs_repeat_and_are_what_a_network_can_read(seed, index):
-    kinds = {'crop': 0.6, 'view': 0.2, 'room': 0.2}
+    kinds = dict.fromkeys(KINDS, 1.0)
     pair, again = make_pair(seed, index, kinds), make_pair(seed, index, kinds)
     for cloud, same in ((pair.source, again.source), (pair.target, again.target)):
         np.testing.assert_array_equal(cloud, same)
@@ -95,9 +102,9 @@ def test_pairs_repeat_and_are_what_a_network_can_read(seed, index):
 
 
 def test_kinds_come_in_their_shares():
-    shares = {'crop': 3.0, 'room': 1.0, 'view': 0.0}
+    shares = {'crop': 3.0, 'view': 1.0, 'room': 0.0}
     found = [make_pair(6, index, shares).kind for index in range(80)]
-    assert found.count('view') == 0
+    assert found.count('room') == 0
     assert 45 <= found.count('crop') <= 72  # 60 expected; outside with p < 1e-3
 
 

@@ -253,6 +253,23 @@ def test_flush_faces_are_covered_once():
     assert len(top) / len(points) == pytest.approx(3.0 * 1.0 / whole.area, abs=0.01)
 
 
+def test_inner_faces_are_sampled_where_they_are_kept():
+    """As many points per area inside of another part as outside, none within a cut."""
+    block = Box(half=np.array([0.6, 0.6, 0.6]))
+    bar = Box(half=np.array([0.2, 0.2, 1.2]))
+    hole = Frustum(bottom=0.1, top=0.1, height=3.0)
+    points, _ = Solid((block, bar), (hole,), inner_faces=True).sample(
+        40_000, np.random.default_rng(13)
+    )
+    disc, bore = np.pi * 0.1**2, 2 * np.pi * 0.1 * 2.4
+    side = np.isclose(np.abs(points[:, :2]).max(1), 0.2, atol=1e-9)
+    inside = side & (np.abs(points[:, 2]) < 0.6)
+    total = block.area + bar.area - 4 * disc + bore
+    assert inside.mean() == pytest.approx(4 * 0.4 * 1.2 / total, abs=0.005)
+    assert lateral_share(points, 0.1) == pytest.approx(bore / total, abs=0.005)
+    assert (np.hypot(points[:, 0], points[:, 1]) > 0.1 - 1e-9).all()
+
+
 SOME_SEEDS = [*range(36), *range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + 12)]
 
 
@@ -260,13 +277,24 @@ def test_no_sample_lies_inside_and_none_outside():
     for seed in SOME_SEEDS:
         solid = make_solid(seed)
         points, normals = solid.sample(600, np.random.default_rng(seed))
+        np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1)
+        if solid.inner_faces:
+            assert solid.distance(points).max() < 1e-9, seed
+            continue
         assert np.abs(solid.distance(points)).max() < 1e-9, seed
         # Material right below, none right above; walls and gaps are thicker than that.
         assert (solid.distance(points - 1e-6 * normals) < 0).all(), seed
         assert (solid.distance(points + 1e-6 * normals) > 0).all(), seed
-        np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1)
-        # Its size is measured on 2000 samples, so that a corner may stand out a little.
-        assert 0.9 < np.linalg.norm(points, axis=1).max() < 1.1, seed
+
+
+@pytest.mark.parametrize(
+    'seeds', [range(40), range(FIRST_EVALUATION_SEED, FIRST_EVALUATION_SEED + 12)]
+)
+def test_solids_fill_the_unit_sphere(seeds):
+    for seed in seeds:
+        points, _ = make_solid(seed).sample(600, np.random.default_rng(seed))
+        # Its size is measured on some samples, so that a corner may stand out a little.
+        assert 0.88 < np.linalg.norm(points, axis=1).max() < 1.12, seed
         assert np.abs(points.min(0) + points.max(0)).max() < 0.25, seed
 
 

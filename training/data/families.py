@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from dlc_training.data import furniture, household, vehicles
 from dlc_training.data.primitives import Box, Ellipsoid, Frustum, Torus
 from dlc_training.data.solid import Solid
 
@@ -271,8 +272,59 @@ def _rods(rng):
     return Solid(tuple(parts))
 
 
+def _cad(rng):
+    """
+    Something as a collection of CAD models holds it: furniture, vehicles, household.
+
+    Half of the models keep the faces inside, where parts overlap; parts may be missing, and the
+    proportions differ from what a carpenter would build.
+    """
+    solid = _CAD[rng.choice(len(_CAD), p=_CAD_SHARES)](rng)
+    parts = list(solid.parts)
+    if rng.uniform() < 0.3 and len(parts) > 4:
+        del parts[rng.integers(len(parts))]
+    if rng.uniform() < 0.15:  # something else that came with it
+        other = _CAD[rng.integers(len(_CAD))](rng)
+        centre, radius = solid.sphere
+        shift = centre + rng.uniform(-0.5, 0.5, 3) * radius
+        parts += other.scaled(0.4 * radius / other.sphere[1]).placed(np.eye(3), shift).parts
+    return Solid(tuple(parts), solid.cuts, inner_faces=bool(rng.uniform() < 0.5))
+
+
+_CAD, _CAD_WEIGHTS = zip(
+    *(
+        (furniture.chair, 3),
+        (furniture.shell_chair, 2),
+        (furniture.table, 2),
+        (furniture.sofa, 2),
+        (furniture.bed, 2),
+        (furniture.cabinet, 2),
+        (furniture.shelf, 2),
+        (furniture.lamp, 1),
+        (furniture.stairs, 1),
+        (furniture.bathtub, 1),
+        (furniture.toilet, 1),
+        (household.bottle, 0.5),
+        (household.vessel, 1.2),
+        (household.plant, 2),
+        (household.screen, 1),
+        (household.keyboard, 0.7),
+        (household.radio, 1),
+        (household.guitar, 1.3),
+        (household.curtain, 0.7),
+        (household.tent, 0.7),
+        (household.person, 0.5),
+        (household.carton, 0.3),
+        (vehicles.airplane, 2.5),
+        (vehicles.car, 1),
+    ),
+    strict=True,
+)
+_CAD_SHARES = np.array(_CAD_WEIGHTS) / sum(_CAD_WEIGHTS)
+
 # Makers, and how often each is drawn.
 FAMILIES = (
+    _cad,
     _cluster,
     _machined,
     _furniture,
@@ -283,4 +335,4 @@ FAMILIES = (
     _slab,
     _rods,
 )
-SHARES = (0.2, 0.18, 0.17, 0.06, 0.1, 0.1, 0.08, 0.05, 0.06)
+SHARES = (0.5, 0.1, 0.1, 0.07, 0.04, 0.05, 0.05, 0.04, 0.02, 0.03)

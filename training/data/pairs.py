@@ -5,11 +5,20 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from dlc_training.data.rooms import make_room
+from dlc_training.data.primitives import Box
+from dlc_training.data.scene import Scene
+from dlc_training.data.scene_pairs import fragment_pair, overlap, room_pair, scan_pair
+from dlc_training.data.sensors import DepthCamera, looking_at
 from dlc_training.data.solids import make_solid
 
 # Of each generated cloud.
 FEWEST_POINTS = 300
+_MOST_POINTS = 2500
+_ATTEMPTS = 3
+# Share of the source that the target has too, within 0.15 of the target's radius.
+LEAST_OVERLAP = 0.25
+# A target flatter than this is a bare wall, which tells no pose.
+_FLAT = 0.04
 
 
 @dataclass(frozen=True)
@@ -34,14 +43,18 @@ def make_pair(seed, index, kinds):
     Make one training pair.
 
     :param seed: of the data set; ``index`` of the pair in it. Equal numbers, equal pair.
-    :param kinds: mapping of kind (``crop``, ``view``, ``room``) to its share.
+    :param kinds: mapping of kind (one of :data:`KINDS`) to its share. Where a sensor sees too
+        little even in the third place it is put, the pair is a ``crop``.
     """
     rng = np.random.default_rng([seed, index])
     names = list(kinds)
     share = np.array([kinds[n] for n in names], float)
     kind = names[rng.choice(len(names), p=share / share.sum())]
-    source, target = _MAKERS[kind](rng)
-    return _scattered(rng, source, target, kind)
+    for _ in range(_ATTEMPTS):
+        clouds = _MAKERS[kind](rng)
+        if clouds is not None:
+            return _scattered(rng, *clouds, kind)
+    return _scattered(rng, *_crop(rng), 'crop')
 
 
 def half_space_crop(points, keep, rng):
@@ -74,80 +87,91 @@ def _crop(rng):
 
 
 def _view(rng):
-    """A whole model, and what one sensor sees of it, with clutter around."""
+    """A whole model, and what a depth camera sees of it among other things."""
     solid = make_solid(int(rng.integers(1_000_000)))
-    target, _ = solid.sample(int(rng.integers(1200, 2500)), rng)
+    target, _ = solid.sample(int(rng.integers(1000, 2500)), rng)
     eye = rng.normal(size=3)
     eye *= rng.uniform(1.8, 5.0) / np.linalg.norm(eye)
-    points, normals = solid.sample(4000, rng)
-    points = points[_seen(rng, solid, eye, points, normals)]
-    if len(points) < FEWEST_POINTS:
-        return _crop(rng)
-    points = points[: int(rng.integers(FEWEST_POINTS, 2000))]
+    around, reach = [], 1.0
     if rng.uniform() < 0.5:
-        points = np.concatenate([points, _clutter(rng, points)])
+        around, reach = _surroundings(rng, target, eye), rng.uniform(1.0, 1.2)
+    half_field = np.arcsin(min(reach / np.linalg.norm(eye), 0.8))
+    camera = DepthCamera(
+        width=44,
+        height=44,
+        field_deg=2 * np.degrees(half_field),
+        near=0.1,
+        far=20.0,
+        noise=0.0,
+        disparity_step=0.0,
+        bleeding=rng.uniform(0.0, 0.1),
+        dropout=rng.uniform(0.0, 0.2),
+        grazing_deg=rng.uniform(3, 15),
+    )
+    pose = looking_at(eye, rng.normal(size=3) * 0.03)
+    scan = camera.scan(Scene((solid, *around)), pose, rng)
+    own = scan.parts == 0
+    # Foreign points are at most a third: more of them is a matter for segmentation.
+    foreign = rng.permutation(np.flatnonzero(~own))[: int(own.sum() * rng.uniform(0.05, 0.45))]
+    points = np.concatenate([scan.points[own], scan.points[foreign]])
+    if own.sum() < FEWEST_POINTS:
+        return None
+    points = rng.permutation(points)[: int(rng.integers(FEWEST_POINTS, 2000))]
     sigma = rng.uniform(0.0, 0.02)
-    return points + _jitter(rng, points.shape, sigma), target + _jitter(rng, target.shape, 0.005)
+    source = points @ pose[:3, :3].T + pose[:3, 3]
+    return source + _jitter(rng, source.shape, sigma), target + _jitter(rng, target.shape, 0.005)
 
 
-def _room(rng):
-    """A map seen from some places in a room, and one scan from another place."""
-    solid, half = make_room(int(rng.integers(1_000_000)))
-    points, normals = solid.sample(3000, rng)
-    spots = [
-        np.append(rng.uniform(-0.8, 0.8, 2) * half[:2], rng.uniform(0.4, 1.6))
-        for _ in range(int(rng.integers(1, 4)))
-    ]
-    mapped = np.zeros(len(points), bool)
-    for spot in spots:
-        mapped |= solid.visible_from(spot, points, normals)
-    eye = spots[0] + np.append(rng.normal(size=2) * 0.8, 0.1 * rng.normal())
-    again, normals = solid.sample(3000, rng)
-    seen = _seen(rng, solid, eye, again, normals)
-    if rng.uniform() < 0.5:  # a camera's field of view instead of a full turn
-        towards = again - eye
-        heading = rng.normal(size=3) * (1, 1, 0.2)
-        cosine = towards @ heading / np.linalg.norm(heading) / np.linalg.norm(towards, axis=1)
-        seen &= cosine > np.cos(np.radians(rng.uniform(35, 70)))
-    source, target = again[seen][:2048], points[mapped][:2500]
-    if min(len(source), len(target)) < FEWEST_POINTS:
-        return _crop(rng)
-    sigma = rng.uniform(0.0, 0.03)
-    return source + _jitter(rng, source.shape, sigma), target + _jitter(rng, target.shape, sigma)
+def _surroundings(rng, points, eye):
+    """Things around a model: a plane that it stands on, other solids beside and behind it."""
+    things = []
+    if rng.uniform() < 0.7:
+        up = rng.normal(size=3) + 0.3 * eye
+        up /= np.linalg.norm(up)
+        plane = Box(half=np.array([2.5, 2.5, 0.05]))
+        turn = Rotation.align_vectors([up], [[0.0, 0.0, 1.0]])[0].as_matrix()
+        things.append(plane.placed(turn, up * ((points @ up).min() - 0.05)))
+    for _ in range(int(rng.integers(0, 4))):
+        size = rng.uniform(0.15, 0.6)
+        aside = rng.normal(size=3)
+        aside *= rng.uniform(0.8, 1.3) / np.linalg.norm(aside)
+        if aside @ eye > 0:  # in front it would hide most of the model
+            aside -= 0.7 * (aside @ eye) / (eye @ eye) * eye
+        thing = make_solid(int(rng.integers(1_000_000)))
+        things.append(thing.scaled(size).placed(np.eye(3), aside))
+    return things
 
 
-_MAKERS = {'crop': _crop, 'view': _view, 'room': _room}
+def _of_scene(maker):
+    """The maker of a pair of scene clouds, or of None where too little is seen of both."""
+
+    def make(rng):
+        source, target = (rng.permutation(cloud)[:_MOST_POINTS] for cloud in maker(rng))
+        if min(len(source), len(target)) < FEWEST_POINTS:
+            return None
+        spread = np.linalg.eigvalsh(np.cov(target.T))
+        if spread[0] < _FLAT**2 * spread.sum():
+            return None
+        shared = overlap(source, target, 0.15 * np.sqrt(spread.sum()))
+        return (source, target) if shared >= LEAST_OVERLAP else None
+
+    return make
 
 
-def _seen(rng, solid, eye, points, normals):
-    """Points visible from the eye, thinned as a sensor thins: by distance and incidence."""
-    ray = eye - points
-    distance = np.linalg.norm(ray, axis=1)
-    cosine = np.abs(np.einsum('ij,ij->i', ray, normals)) / distance
-    density = cosine / distance**2
-    density /= np.quantile(density, 0.8) + 1e-12
-    visible = solid.visible_from(eye, points, normals)
-    # Between no thinning (a cloud that was voxel-filtered) and that of the raw sensor.
-    return visible & (rng.uniform(size=len(points)) < density ** rng.choice((0.0, 0.5, 1.0)))
-
-
-def _clutter(rng, points):
-    """Foreign points, up to 30 % of the cloud: a patch of a supporting plane, blobs of others."""
-    count = int(len(points) * rng.uniform(0.02, 0.3))
-    reach = np.abs(points - points.mean(0)).max()
-    if rng.uniform() < 0.5:
-        normal = rng.normal(size=3)
-        normal /= np.linalg.norm(normal)
-        lowest = (points @ normal).min()
-        patch = rng.uniform(-1.2, 1.2, (count, 3)) * reach + points.mean(0)
-        return patch + np.outer(lowest - patch @ normal, normal)
-    centre = points[rng.integers(len(points))] + rng.normal(size=3) * 0.5 * reach
-    other, _ = make_solid(int(rng.integers(1_000_000))).sample(count, rng)
-    return centre + other * reach * rng.uniform(0.1, 0.5)
+_MAKERS = {
+    'crop': _crop,
+    'view': _view,
+    'fragment': _of_scene(fragment_pair),
+    'scan': _of_scene(scan_pair),
+    'room': _of_scene(room_pair),
+}
 
 
 def _jitter(rng, shape, sigma):
     return np.clip(rng.normal(0, 1, shape) * sigma, -5 * sigma, 5 * sigma)
+
+
+KINDS = tuple(_MAKERS)
 
 
 def _scattered(rng, source, target, kind):

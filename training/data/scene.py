@@ -9,7 +9,7 @@ from dlc_training.data.intersections import PACKS
 from dlc_training.data.solid import Solid
 
 # Rays at once: neighbours in a sensor's image look into a narrow cone, which spares many tests.
-_BLOCK = 1024
+_BLOCK = 2048
 _MARCHES = 96
 # A marched ray has arrived when this near [m], or this share of its length.
 _ARRIVED, _ARRIVED_SHARE = 1e-4, 1e-5

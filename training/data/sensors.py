@@ -123,7 +123,7 @@ class _Lidar:
     dropout: float = 0.01
     period: float = 0.1
 
-    def scan(self, scene, pose, rng, end_pose=None):
+    def scan(self, scene, pose, rng, end_pose=None, share=1.0):
         """
         Take one scan.
 
@@ -131,9 +131,13 @@ class _Lidar:
         :param pose: (4, 4) ``T_scene_sensor`` when the scan begins.
         :param rng: numpy Generator of noise and loss.
         :param end_pose: (4, 4) when it ends, if the sensor moves: at constant speeds in between.
+        :param share: of the pulses that are computed, drawn at random: a thinned scan for less.
         :return: :class:`Scan`, not corrected for the motion.
         """
         rays, times = self.rays(rng)
+        if share < 1:
+            kept = np.sort(rng.choice(len(rays), int(share * len(rays)), replace=False))
+            rays, times = rays[kept], times[kept]
         origins, heading = _moved(rays, times / self.period, pose, end_pose)
         ranges, cosine, parts = _met(scene, origins, heading, self.far)
         seen = (ranges > self.near) & (ranges < self.far)

@@ -17,10 +17,13 @@ class Solid:
 
     :param parts: primitives that are joined.
     :param cuts: primitives that are removed from the union.
+    :param inner_faces: whether faces of one part inside of another belong to the surface, as in
+        collections of CAD models, whose parts overlap as they come; sampled, but never seen.
     """
 
     parts: tuple
     cuts: tuple = ()
+    inner_faces: bool = False
 
     def distance(self, points):
         """Signed distance bound of (..., 3) points: negative inside, at most the true distance."""
@@ -50,40 +53,63 @@ class Solid:
         :param rng: numpy Generator.
         :return: points (n, 3) float64 and outward unit normals (n, 3).
         """
-        found_points, found_normals, found = [], [], 0
         everything = (*self.parts, *self.cuts)
         areas = np.array([p.area for p in everything])
         share = areas / areas.sum()
+        found, drawn, batches = 0, 0, []
         while found < n:
-            counts = rng.multinomial(2 * n, share)
-            for index, (primitive, count) in enumerate(zip(everything, counts, strict=True)):
-                if count == 0:
-                    continue
-                points, normals = primitive.sample(count, rng)
-                if index >= len(self.parts):
-                    normals = -normals
-                keep = self._exposed(points, normals, index)
-                found_points.append(points[keep])
-                found_normals.append(normals[keep])
-                found += int(keep.sum())
+            # As many as are likely to do, by the share that was kept so far.
+            count = int(1.1 * (n - found) / max(found / drawn if drawn else 0.8, 0.1)) + 16
+            counts = rng.multinomial(count, share)
+            pieces = [
+                (
+                    primitive.sample(k, rng),
+                    np.full(k, index),
+                    np.sign(len(self.parts) - index - 0.5),
+                )
+                for index, (primitive, k) in enumerate(zip(everything, counts, strict=True))
+                if k
+            ]
+            points = np.concatenate([sample[0] for sample, _, _ in pieces])
+            normals = np.concatenate([sign * sample[1] for sample, _, sign in pieces])
+            keep = self._exposed(points, normals, np.concatenate([i for _, i, _ in pieces]))
+            batches.append((points[keep], normals[keep]))
+            drawn, found = drawn + count, found + int(keep.sum())
+        points, normals = (np.concatenate(values) for values in zip(*batches, strict=True))
         order = rng.permutation(found)[:n]
-        return np.concatenate(found_points)[order], np.concatenate(found_normals)[order]
+        return points[order], normals[order]
 
     def _exposed(self, points, normals, index):
         """
-        Which surface points of primitive ``index`` lie on the surface of the whole.
+        Which points on the surface of primitive ``index`` (n,) lie on the surface of the whole.
 
         Where surfaces touch (a boss stands on a plate), a distance of zero does not tell inside
         from outside, and rounding decides. There, what lies just above and below a point does;
         of faces that coincide the first primitive's counts.
         """
+        if self.inner_faces:
+            return self._uncut(points, index)
         distances = np.stack([p.distance(points) for p in (*self.parts, *self.cuts)])
         keep = np.abs(self._combined(distances)) < _TOUCHING
         rows = np.flatnonzero(keep & ((np.abs(distances) < _TOUCHING).sum(0) > 1))
-        step = 1e3 * _TOUCHING * normals[rows]
-        between = self.distance(points[rows] + step) > 0
-        between &= self.distance(points[rows] - step) < 0
-        keep[rows] = between & (np.abs(distances[:index, rows]) >= _TOUCHING).all(0)
+        if len(rows):
+            step = 1e3 * _TOUCHING * normals[rows]
+            between = self.distance(points[rows] + step) > 0
+            between &= self.distance(points[rows] - step) < 0
+            earlier = np.arange(len(distances))[:, None] < index[rows]
+            between &= ~(earlier & (np.abs(distances[:, rows]) < _TOUCHING)).any(0)
+            keep[rows] = between
+        return keep
+
+    def _uncut(self, points, index):
+        """Which points on the surface of primitive ``index`` (n,) no cut took away."""
+        keep = np.ones(len(points), bool)
+        for number, cut in enumerate(self.cuts, len(self.parts)):
+            keep &= (index == number) | (cut.distance(points) > -_TOUCHING)
+        rows = np.flatnonzero(index >= len(self.parts))
+        if len(rows):  # a cut has walls only where there was something to cut
+            inside = [p.distance(points[rows]) < _TOUCHING for p in self.parts]
+            keep[rows] &= np.logical_or.reduce(inside)
         return keep
 
     def visible_from(self, eye, points, normals, steps=20):
@@ -123,6 +149,7 @@ class Solid:
         return Solid(
             tuple(p.placed(rotation, translation) for p in self.parts),
             tuple(c.placed(rotation, translation) for c in self.cuts),
+            self.inner_faces,
         )
 
     def scaled(self, factor):
@@ -130,6 +157,7 @@ class Solid:
         return Solid(
             tuple(_scaled(p, factor) for p in self.parts),
             tuple(_scaled(c, factor) for c in self.cuts),
+            self.inner_faces,
         )
 
 

@@ -24,7 +24,7 @@ def make_solid(seed):
     rng = np.random.default_rng([seed, 7])
     family = rng.choice(len(FAMILIES), p=SHARES)
     solid = FAMILIES[family](rng)
-    points, _ = solid.sample(2000, rng)
+    points, _ = solid.sample(600, rng)
     low, high = points.min(0), points.max(0)
     centre = (low + high) / 2
     radius = np.linalg.norm(points - centre, axis=1).max()
