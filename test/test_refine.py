@@ -225,6 +225,19 @@ def test_no_cloud_breaks_it(seed, sources, targets, shape, method):
     assert np.isfinite(found.hessian).all()
 
 
+@pytest.mark.parametrize('turn', [0.0, 0.7])
+def test_scan_lines_do_not_tilt_the_normals(turn):
+    """Rows of points, far apart beside the spacing within them, as a LiDAR sees the ground."""
+    rng = np.random.default_rng(1)
+    near, far = np.meshgrid(np.arange(-2.0, 2.0, 0.01), 1.2 ** np.arange(1.0, 14.0))
+    ground = np.c_[near.ravel(), far.ravel(), np.zeros(near.size)]
+    ground += 1e-3 * rng.normal(size=ground.shape)
+    rotation = exp_so3([0.2, turn, 0.4])
+    up = Refiner(ground @ rotation.T).target.normals @ rotation[:, 2]
+    # Nearest rows excepted, ten neighbours are of one row, and any plane through it fits.
+    assert np.mean(np.degrees(np.arccos(np.minimum(np.abs(up), 1.0))) < 10.0) > 0.9
+
+
 def test_recorded_lidar_pair(shared_data):
     from dlc_ros.files import read_cloud, read_transform
 

@@ -366,3 +366,49 @@ def test_odometry_in_doubt_no_longer_moves_the_prior():
     prior = tracker.begin(scene(0.1, fixed=pose(translation=(50, 0, 0))), growth)
     np.testing.assert_allclose(prior.transform, np.eye(4))
     assert np.sqrt(prior.covariance[0, 0]) == pytest.approx(0.2, rel=0.01)
+
+
+SURE = np.diag([0.002**2] * 3 + [0.004**2] * 3)
+
+
+def rested(seconds, step=0.1, fixed=None, at=lambda t: np.eye(4)):
+    """Tracker that was given a sure pose every ``step`` seconds; ``at(t)`` is where it was."""
+    tracker = Tracker('part', reference=object())
+    for number in range(round(seconds / step) + 1):
+        t = number * step
+        found = KnownPose(at(t), SURE, round((100 + t) * S), 'cam', fixed)
+        tracker.accept(found, 'found')
+    return tracker
+
+
+def test_a_sensor_seen_to_rest_is_believed_to_rest_as_surely_as_it_was_seen():
+    growth = PriorGrowth()
+    prior = rested(1.2).begin(scene(1.3), growth)
+    np.testing.assert_array_equal(prior.covariance, SURE)
+    wide = rested(0.8).begin(scene(0.9), growth)
+    assert np.sqrt(wide.covariance[0, 0]) > growth.min_translation
+
+
+def test_a_creeping_sensor_does_not_rest():
+    """Steps are smaller than the poses are sure; what counts is how far it came in all."""
+    growth = PriorGrowth()
+    tracker = rested(3.0, at=lambda t: pose(translation=(0.015 * t, 0, 0)))
+    prior = tracker.begin(scene(3.1), growth)
+    assert np.sqrt(prior.covariance[0, 0]) > growth.min_translation
+    np.testing.assert_allclose(prior.transform, tracker.pose.transform)
+
+
+def test_odometry_tells_of_motion_so_nothing_rests():
+    growth = PriorGrowth()
+    tracker = rested(3.0, fixed=np.eye(4))
+    prior = tracker.begin(scene(3.1, fixed=np.eye(4)), growth)
+    assert np.sqrt(prior.covariance[0, 0]) >= growth.min_translation
+
+
+def test_one_bad_cloud_does_not_end_the_rest_and_two_do():
+    growth = PriorGrowth()
+    tracker = rested(2.0)
+    tracker.fail('hidden', lost_after=5)
+    np.testing.assert_array_equal(tracker.begin(scene(2.1), growth).covariance, SURE)
+    tracker.fail('hidden', lost_after=5)
+    assert tracker.begin(scene(2.2), growth).covariance[0, 0] > SURE[0, 0]

@@ -10,9 +10,14 @@ from enum import Enum
 
 import numpy as np
 
-from dlc_ros.localization.decision import Prior
+from dlc_ros.localization.decision import Prior, error_between
 from dlc_ros.localization.output import StateChange
 from dlc_ros.registration.se3 import compose, covariance_of_compose, inverse
+
+# Without odometry a source counts as resting when its pose was the same for so long [s]: within
+# the square of so many standard deviations (6 degrees of freedom, 99.9 %).
+_REST = 1.0
+_SAME = 22.46
 
 
 class State(Enum):
@@ -63,6 +68,8 @@ class Tracker:
         self.search_seconds = 0.0  # what the last global search took; 0 before the first
         # Counts resets: an answer that was computed for an older epoch is void.
         self.epoch = 0
+        self._anchor = None  # the surest of the poses that do not differ from the last
+        self._rests_since_ns = 0
         self._changes = []
 
     def take_changes(self):
@@ -80,7 +87,7 @@ class Tracker:
         """
         prior = None
         if self.pose is not None:
-            prior = predict(self.pose, scene, growth)
+            prior = self._resting(scene) or predict(self.pose, scene, growth)
             if prior is None:
                 self._give_up('the last pose says too little about where the sensor is now')
         if self.state is not State.TRACKING:
@@ -94,12 +101,18 @@ class Tracker:
         """Take an accepted :class:`KnownPose`."""
         self.pose = pose
         self.failures = 0
+        if self._anchor is None or not _same(self._anchor, pose):
+            self._anchor, self._rests_since_ns = pose, pose.stamp_ns
+        elif np.linalg.det(pose.covariance) < np.linalg.det(self._anchor.covariance):
+            self._anchor = pose
         self._enter(State.TRACKING, reason)
 
     def fail(self, reason, lost_after):
         """Note a cloud without an accepted pose; after ``lost_after`` in a row, give up."""
         self.failures += 1
         self.reason = reason
+        if self.failures > 1:
+            self._anchor = None
         if self.failures >= lost_after and self.pose is not None:
             self._give_up(f'{self.failures} clouds in a row without an accepted pose: {reason}')
 
@@ -134,7 +147,7 @@ class Tracker:
     def reset(self, reason):
         """Forget the pose and search; keeps the reference. Answers under way become void."""
         self.epoch += 1
-        self.pose = None
+        self.pose = self._anchor = None
         self.failures = 0
         if self.state is not State.WAITING:
             self._enter(State.SEARCHING, reason)
@@ -146,9 +159,24 @@ class Tracker:
         if self.state is State.WAITING:
             self.reason = 'no cloud yet'
 
+    def _resting(self, scene):
+        """
+        Prior of a source that was seen to rest: where it came to rest, as surely as it was seen.
+
+        What moves before it must not carry its pose along, step by step; see
+        :func:`dlc_ros.registration.majority.majority`.
+        """
+        if self._anchor is None or scene.fixed_from_source is not None:
+            return None
+        if scene.source_frame != self._anchor.source_frame:
+            return None
+        if (self.pose.stamp_ns - self._rests_since_ns) * 1e-9 < _REST:
+            return None
+        return Prior(self._anchor.transform, self._anchor.covariance)
+
     def _give_up(self, reason):
         accepted = self.pose.accepted
-        self.pose = None
+        self.pose = self._anchor = None
         self.failures = 0
         self._enter(State.LOST if accepted else State.SEARCHING, reason)
 
@@ -157,6 +185,14 @@ class Tracker:
             self._changes.append(StateChange(self.name, self.state.value, state.value, reason))
             self.state = state
         self.reason = reason
+
+
+def _same(anchor, pose):
+    """Whether a pose does not differ from an earlier one beyond what both leave open."""
+    if anchor.source_frame != pose.source_frame:
+        return False
+    error = error_between(pose.transform, anchor.transform)
+    return error @ np.linalg.solve(anchor.covariance + pose.covariance, error) < _SAME
 
 
 def predict(pose, scene, growth):

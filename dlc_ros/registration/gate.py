@@ -116,6 +116,8 @@ class Evidence:
     :param free_directions: (6, k) screws along which the source slides on the target.
     :param radius: root mean square distance of the source's points from its origin [m].
     :param rivals: tuple of :class:`Rival`.
+    :param contradicting: share of the points that alone hold the free directions and contradict
+        the prior along them, 0..1.
     """
 
     fit: Fit
@@ -124,6 +126,7 @@ class Evidence:
     free_directions: np.ndarray
     radius: float
     rivals: tuple = ()
+    contradicting: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -184,12 +187,14 @@ def judge(evidence, min_confidence):
         )
     free = evidence.free_directions.shape[1]
     if free:
-        return Verdict(
-            sure,
-            Status.DEGENERATE,
-            f'the clouds slide on each other along {free} of 6 directions'
-            f' ({describe_freedom(evidence.free_directions, evidence.radius)}); {facts}',
-        )
+        words = describe_freedom(evidence.free_directions, evidence.radius)
+        cause = f'the clouds slide on each other along {free} of 6 directions ({words})'
+        if evidence.contradicting:
+            cause = (
+                f'something moved: {evidence.contradicting:.0%} of the points alone hold {free}'
+                f' of 6 directions ({words}) and contradict the initial pose'
+            )
+        return Verdict(sure, Status.DEGENERATE, f'{cause}; {facts}')
     return Verdict(sure, Status.ACCEPTED, f'confidence {sure:.2f}: {facts}')
 
 

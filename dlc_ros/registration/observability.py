@@ -18,25 +18,37 @@ _SUSPECT = 0.2
 _STANDARD_ERRORS = 3.0
 # Length of a slide in fine correspondence distances: well beyond noise and pitch.
 _SLIDE = 2.0
-_SAMPLES = 1_000
-# Share of the points that must hold a direction for it to be determined at all.
-LEAST_SUPPORT = 0.003
+# Of so many near points the plane that fits best counts: past an edge, or on noisy normals, the
+# nearest point's alone rises without any motion.
+_PLANES = 8
+# Points that slide: a few where they already tell, many where the few points that hold a
+# direction would drown in chance.
+_SAMPLES = (500, 2_500)
+# How many times as much as is asked for tells already.
+_CLEARLY = 10.0
+# Share of the points that certainly holds a direction. On clean clouds fewer do: what lifts the
+# mean square distance to so many times what it is at the pose, which the refinement made small.
+_CERTAIN = 0.003
+_LIFT = 4.0
+# No cloud is more exact than this, in slides.
+_EXACT = 1e-3
 
 
-def free_directions(target, source, found, support=LEAST_SUPPORT):
+def free_directions(target, source, found, support=0.0):
     """
     Small motions of the source that leave the two surfaces on each other.
 
     The Hessian names the suspects: motions of which the planes resist a small share. Noisy
     normals lend each some resistance that is not there, so every suspect is tried: the source
-    slides a finite way along it, and it is free if the distances to the planes of the points
-    that are nearest *there* do not rise: their mean square by less than ``support`` times the
-    square of the slide, beyond chance.
+    slides a finite way along it, and it is free if the distances to the best of the planes near
+    the points *there* do not rise: their mean square by less than ``support`` times the square
+    of the slide, or than noise explains, beyond chance.
 
     :param target: :class:`Surface`.
     :param source: :class:`Surface`, its origin at its centroid.
     :param found: :class:`Agreement` at the pose.
-    :param support: share of the points that must hold a direction, 0..1.
+    :param support: share of the points that must hold a direction, 0..1; 0 asks for as few as
+        stand out from the noise.
     :returns: (6, k) columns, screws ``v w`` about the source's origin along target axes, each
         moving the inliers by 1 m root mean square and orthogonal to the others in that sense;
         k is 6 without enough inliers.
@@ -61,25 +73,31 @@ def _whitening(found):
 
 def _slides(target, source, found, screw, support):
     """Whether the source moves both ways along a screw (1 m) without leaving the target."""
-    points = source.points[sample(len(source), _SAMPLES)]
     step = _SLIDE * found.distance
-
-    def cost(transform):
-        moved = transform_points(transform, points)
-        indices, distances = target.nearest(moved)
-        gaps = moved - target.points[indices]
-        planes = np.einsum('ij,ij->i', gaps, target.normals[indices])
-        return np.minimum(planes**2, step**2), distances < found.distance
-
-    here, near = cost(found.transform)
-    rise = np.concatenate(
-        [
-            (cost(_moved(found.transform, sign * step * screw))[0] - here)[near] / step**2
-            for sign in (1.0, -1.0)
+    for count in _SAMPLES:
+        points = source.points[sample(len(source), count)]
+        here, near = _plane_costs(target, transform_points(found.transform, points), step)
+        near = near < found.distance
+        rise = [
+            (_plane_costs(target, transform_points(pose, points), step)[0] - here)[near] / step**2
+            for pose in (_moved(found.transform, sign * step * screw) for sign in (1.0, -1.0))
         ]
-    )
-    chance = _STANDARD_ERRORS * rise.std() / np.sqrt(max(len(rise), 1))
-    return bool(rise.mean() < support + chance)
+        rise = np.concatenate(rise)
+        noise = max(here[near].mean(), (_EXACT * step) ** 2) if near.any() else 0.0
+        enough = max(support, min(_CERTAIN, _LIFT * noise / step**2))
+        chance = _STANDARD_ERRORS * rise.std() / np.sqrt(max(len(rise), 1))
+        if len(source) <= count or rise.mean() > _CLEARLY * (enough + chance):
+            break
+    return bool(rise.mean() < enough + chance)
+
+
+def _plane_costs(target, points, limit):
+    """Squared distances (N,) of points to the best of the planes near them, cut; to a point."""
+    indices, squared = target.tree.batch_knn_search(points, min(_PLANES, len(target)))
+    indices = indices.astype(np.int64)
+    gaps = points[:, None] - target.points[indices]
+    planes = np.abs(np.einsum('nkj,nkj->nk', gaps, target.normals[indices])).min(axis=1)
+    return np.minimum(planes, limit) ** 2, np.sqrt(squared[:, 0])
 
 
 def _moved(transform, screw):

@@ -55,11 +55,11 @@ class RegistrationOptions(BaseModel):
         le=1.0,
     )
     min_support: float = setting(
-        0.003,
+        0.0,
         'Registering from an initial pose leaves to it what a smaller share of the points holds'
-        ' in place (DEGENERATE), lest a moving thing on a bare floor drags the pose along.',
+        ' in place (DEGENERATE); 0 leaves to it what does not stand out from the noise.',
         '',
-        ge=0.003,
+        ge=0.0,
         le=0.5,
     )
     min_points: int = setting(30, 'Clouds with fewer finite points are refused.', ge=10, le=100000)

@@ -20,8 +20,12 @@ DEFAULT_LENGTH = 0.3
 # Smallest standard deviations that are believed: a 2D initial pose has zeros for z, roll, pitch.
 _LEAST_ROTATION = np.radians(1.0)
 _LEAST_LENGTH = 0.01
+# Share of these below which no prior is believed where it is weighed against points.
+_SHARPEST = 0.1
 # Squared Mahalanobis distance (6 degrees of freedom) beyond which one in 10,000 true poses lies.
 _IMPLAUSIBLE = 27.86
+# The same for one in 1,000: what the points say contradicts the prior.
+_CONTRADICTED = 22.46
 # How much farther a rival must be for the prior to decide: odds of 100 to 1.
 _DECISIVE = 9.21
 
@@ -31,11 +35,14 @@ class PosePrior:
     Gaussian belief about ``T_target_source`` between two local frames.
 
     :ivar transform: (4, 4) mean.
-    :ivar covariance: (6, 6), order x y z roll pitch yaw, target axes.
+    :ivar covariance: (6, 6), order x y z roll pitch yaw, target axes; generous, it tells where to
+        look.
+    :ivar belief: (6, 6) the same as it was given, to be weighed against points.
     """
 
-    def __init__(self, transform, covariance):
+    def __init__(self, transform, covariance, belief=None):
         self.transform, self.covariance = transform, covariance
+        self.belief = covariance if belief is None else belief
         self._information = np.linalg.inv(covariance)
 
     @classmethod
@@ -63,7 +70,8 @@ class PosePrior:
             return cls(local, np.diag(wide**2))
         covariance = _checked_covariance(covariance)
         moved = covariance_of_compose(ahead, covariance, source_frame.transform)
-        return cls(local, moved + np.diag(least**2))
+        belief = moved + np.diag((_SHARPEST * least) ** 2)
+        return cls(local, moved + np.diag(least**2), belief)
 
     def reach(self, radius):
         """Root mean square displacement of a source point of that radius under the prior [m]."""
@@ -71,12 +79,20 @@ class PosePrior:
         # A turn moves a point by its distance from the axis: 2/3 of the squared radius.
         return float(np.sqrt(variances[:3].sum() + 2.0 / 3.0 * radius**2 * variances[3:].sum()))
 
+    def error(self, transform):
+        """(6,) by which a pose (4, 4) differs from the mean, order and axes of ``covariance``."""
+        turn = log_so3(transform[:3, :3] @ self.transform[:3, :3].T)
+        return np.concatenate([transform[:3, 3] - self.transform[:3, 3], turn])
+
     def distance(self, transform):
         """Squared Mahalanobis distance of a pose (4, 4) from the mean."""
-        error = np.empty(6)
-        error[:3] = transform[:3, 3] - self.transform[:3, 3]
-        error[3:] = log_so3(transform[:3, :3] @ self.transform[:3, :3].T)
+        error = self.error(transform)
         return float(error @ self._information @ error)
+
+    def contradicted(self, transform, covariance):
+        """Whether a measured pose (4, 4) with a covariance (6, 6) is hardly the believed one."""
+        error = self.error(transform)
+        return bool(error @ np.linalg.solve(self.belief + covariance, error) > _CONTRADICTED)
 
     def plausible(self, transform):
         """Whether a pose is not too far from the mean to be true."""

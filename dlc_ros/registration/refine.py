@@ -169,6 +169,20 @@ class Refiner:
         target = self._coarse_target
         return agreement(target, source.coarse, transform, self._fine(target, source.coarse))
 
+    def stay(self, source, transform):
+        """
+        Give what :meth:`compete` and :meth:`finish` would if they did not move a pose.
+
+        :param source: what :meth:`prepare` made.
+        :param transform: (4, 4) ``T_target_source``.
+        :returns: two :class:`Refinement`, of the thinned and of the full clouds.
+        """
+        pairs = (self._coarse_target, source.coarse), (self.target, source.full)
+        return tuple(
+            Refinement(transform, agreement(*pair, transform, self._fine(*pair)), 0, True)
+            for pair in pairs
+        )
+
     def _fine(self, target, source):
         """Finest correspondence distance between two surfaces [m]."""
         chosen = self.options.max_correspondence_distance

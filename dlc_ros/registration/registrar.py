@@ -1,21 +1,18 @@
 """The one entry of registration: a reference, then clouds in and :class:`Registration` out."""
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
 from dlc_ros.registration.gate import Evidence, Fit, Rival, confidence, judge
-from dlc_ros.registration.observability import (
-    LEAST_SUPPORT,
-    free_directions,
-    resisted,
-    unexplained_motion,
-)
+from dlc_ros.registration.majority import majority
+from dlc_ros.registration.observability import free_directions, resisted, unexplained_motion
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.prior import PosePrior
-from dlc_ros.registration.refine import Refiner
+from dlc_ros.registration.refine import Refinement, Refiner
 from dlc_ros.registration.result import Registration, Status
 from dlc_ros.registration.se3 import (
     compose,
@@ -131,11 +128,11 @@ class Registrar:
             more = landscape.propose(None, _SECOND_LOOK * self.options.hypotheses)
             candidates += [self._refiner.compete(source, h.transform) for h in more]
             chosen = self._choose(candidates, prior, witness)
-        best = self._refiner.finish(source, chosen)
+        answer = _Answer(chosen, self._refiner.finish(source, chosen))
         clock.lap('refine')
-        support = LEAST_SUPPORT if prior is None else self.options.min_support
-        free = free_directions(self._refiner.target, source.full, best.agreement, support)
-        evidence = self._evidence(source, best, free, chosen, candidates, prior, witness)
+        answer = self._observed(source, answer, prior)
+        best, free = answer.best, answer.free
+        evidence = self._evidence(source, answer, candidates, prior, witness)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
         if verdict.status is not Status.ACCEPTED:
@@ -232,8 +229,32 @@ class Registrar:
             )
         return tuple(rivals)
 
-    def _evidence(self, source, best, free, chosen, candidates, prior, witness):
+    def _observed(self, source, answer, prior):
+        """
+        An answer with its free directions.
+
+        Where it contradicts the prior and only a few points say so, that of most points instead.
+        """
+        target, found = self._refiner.target, answer.best.agreement
+        support = 0.0 if prior is None else self.options.min_support
+        free = free_directions(target, source.full, found, support)
+        answer = answer._replace(free=free)
+        if prior is None:
+            return answer
+        if not prior.contradicted(found.transform, self._covariance(found, free, source.full)):
+            return answer
+        spread = np.sqrt(_CORRELATION) * self._spread(found, source.full)
+        most = majority(target, source.full, prior, found.transform, found.distance, spread)
+        if most is None:
+            return answer
+        chosen, best = self._refiner.stay(source, most.transform)
+        if confidence(Fit.of(chosen.agreement)) < self.options.min_confidence:
+            return answer
+        return _Answer(chosen, best, most.free, most.held)
+
+    def _evidence(self, source, answer, candidates, prior, witness):
         """What the gate wants to know about the refined pose."""
+        chosen, best = answer.chosen, answer.best
         seen = chosen.agreement
         if best is not chosen:
             seen = self._refiner.compare(source, best.transform)
@@ -241,17 +262,22 @@ class Registrar:
             fit=Fit.of(seen, _support(witness, [best.transform])[0]),
             inlier_fraction=best.inlier_fraction,
             score=chosen.score,
-            free_directions=free,
+            free_directions=answer.free,
             radius=source.full.radius,
-            rivals=self._rivals(chosen, candidates, free, prior),
+            rivals=self._rivals(chosen, candidates, answer.free, prior),
+            contradicting=answer.held,
         )
+
+    def _spread(self, found, source):
+        """Standard deviation of the plane distances of matched points [m], > 0."""
+        # Choosing the nearest point hides some noise from the residual; roughness still shows it.
+        rough = np.hypot(self._refiner.target.roughness, source.roughness)
+        return max(np.nan_to_num(found.residual), rough, 1e-6 * self._radius)
 
     def _covariance(self, found, free, source):
         """(6, 6) of a pose between the local frames."""
         target = self._refiner.target
-        # Choosing the nearest point hides some noise from the residual; roughness still shows it.
-        spread = np.hypot(target.roughness, source.roughness)
-        spread = max(np.nan_to_num(found.residual), spread, 1e-6 * self._radius)
+        spread = self._spread(found, source)
         limits = np.repeat([self._radius, np.pi / np.sqrt(3.0)], 3)
         random = covariance_from_hessian(
             resisted(found, free), spread**2, limits, correlation=_CORRELATION
@@ -294,6 +320,15 @@ def _device(name):
     if name == 'cuda' and not torch.cuda.is_available():
         raise ParameterError('device: cuda asked for, but torch finds no CUDA device; use auto')
     return name
+
+
+class _Answer(NamedTuple):
+    """A pose and what holds it: candidate, refined, free directions, share of a minority."""
+
+    chosen: Refinement
+    best: Refinement
+    free: np.ndarray = np.zeros((6, 0))
+    held: float = 0.0
 
 
 class _Stopwatch:
