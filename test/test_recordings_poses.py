@@ -1,4 +1,4 @@
-"""Transforms, trajectories and truth: what a recording knows of the sensor's way, and says of it."""
+"""Transforms, trajectories and truth: what a recording knows of the sensor's way."""
 
 import numpy as np
 import pytest
@@ -30,10 +30,13 @@ def true_poses(stamps_ns):
     return np.array([pose_at((s - FIRST) * 1e-9) @ MOUNT for s in stamps_ns])
 
 
+def _seconds(stamp_ns):
+    return f'{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}'
+
+
 def tum(path, stamps_ns, poses):
     rows = [
-        f'{s // 10**9}.{s % 10**9:09d} '
-        + ' '.join(map(str, [*p[:3, 3], *quaternion_from_matrix(p)]))
+        f'{_seconds(s)} ' + ' '.join(map(str, [*p[:3, 3], *quaternion_from_matrix(p)]))
         for s, p in zip(stamps_ns.tolist(), poses, strict=True)
     ]
     path.write_text('# a comment\n' + '\n'.join(rows) + '\n')

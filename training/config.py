@@ -15,7 +15,8 @@ from pydantic import (
 
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.descriptor import NetOptions
-from dlc_training.data.pairs import FEWEST_POINTS
+from dlc_training.data.batches import RECORDED
+from dlc_training.data.pairs import FEWEST_POINTS, KINDS
 from dlc_training.objective import OBJECTIVES, ObjectiveOptions
 
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -50,19 +51,35 @@ class NetConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Generated pairs."""
+    """Pairs: generated ones and, beside them, recorded ones."""
 
-    kinds: dict[Literal['crop', 'view', 'room'], Share] = Field(
-        {'crop': 0.6, 'view': 0.22, 'room': 0.18}, description='Share of each kind of pair.'
+    kinds: dict[str, Share] = Field(
+        {'crop': 0.6, 'view': 0.22, 'room': 0.18},
+        description='Share of each kind of generated pair, and of recorded pairs.',
+    )
+    recordings: tuple[str, ...] = Field(
+        (), description='Folders of pairs that dlc-retrain made, for the kind "recorded".'
     )
     workers: int = Field(1, ge=0, description='Processes that generate pairs; 0 for none.')
 
     @field_validator('kinds')
     @classmethod
     def _has_a_kind(cls, kinds):
+        known = (*KINDS, RECORDED)
+        unknown = next((name for name in kinds if name not in known), None)
+        if unknown is not None:
+            raise ValueError(f'unknown kind {unknown!r}; known are {", ".join(known)}')
         if not any(kinds.values()):
             raise ValueError('no kind has a share above 0')
         return kinds
+
+    @model_validator(mode='after')
+    def _has_what_it_mixes(self):
+        if bool(self.kinds.get(RECORDED)) != bool(self.recordings):
+            raise ValueError(
+                'recorded pairs need both: recordings, and a share of kind "recorded"'
+            )
+        return self
 
 
 class ObjectiveConfig(ObjectiveOptions):
@@ -106,7 +123,11 @@ class TrainingConfig(_Section):
     device: Literal['auto', 'cpu', 'cuda'] = Field('auto', description='Where the network runs.')
     threads: int = Field(1, ge=1, description='CPU threads of the network.')
     half: bool = Field(True, description='bfloat16 for the network (not for the energy).')
+    compile: bool = Field(False, description='Compile the network with torch.compile.')
     save_every: int = Field(100, ge=1, description='Steps between checkpoints.')
+    log_every: int = Field(20, ge=1, description='Steps between lines of the log.')
+    tensorboard: bool = Field(True, description='Write curves for TensorBoard beside the log.')
+    one_batch: bool = Field(False, description='The first batch again and again, to overfit it.')
     net: NetConfig = NetConfig()
     data: DataConfig = DataConfig()
     objective: ObjectiveConfig = ObjectiveConfig()

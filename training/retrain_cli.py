@@ -1,6 +1,5 @@
 """``dlc-retrain``: a recording in; weights, a report and a verdict out."""
 
-import argparse
 import shlex
 import sys
 
@@ -14,6 +13,10 @@ def main(arguments=None):
         from dlc_training.recordings.simulate import main as simulate
 
         return simulate(arguments[1:])
+    if arguments[:1] == ['ingest']:
+        from dlc_training.recordings.ingest import main as ingest
+
+        return ingest(arguments[1:])
     options = _parser().parse_args(arguments)
     options.command_line = shlex.join(['dlc-retrain', *arguments])
     from dlc_training.recordings.retrain import run
@@ -26,16 +29,24 @@ def main(arguments=None):
         )
         return 130
     except DlcError as error:
+        from dlc_training.engine import Interrupted
+
+        if isinstance(error, Interrupted):
+            print(f'{error}; the same command goes on', file=sys.stderr)
+            return 130
         print(f'dlc-retrain: {error}', file=sys.stderr)
         return 2
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    from dlc_training.evaluate.arguments import Parser
+
+    parser = Parser(
         prog='dlc-retrain',
         description='Fine-tune the pose predictor on your own recordings, and say whether that '
         'helped. Run it again with the same --out to go on after an interruption.',
-        epilog='"dlc-retrain simulate --out DIR" records a simulated robot to try this on.',
+        epilog='"dlc-retrain simulate --out DIR" records a simulated robot to try this on; '
+        '"dlc-retrain ingest" measures how fast recordings are read.',
     )
     what = parser.add_argument_group('what to learn from')
     what.add_argument(

@@ -37,6 +37,8 @@ _UNITS = {'s': 1.0, 'ms': 1e-3, 'us': 1e-6, 'ns': 1e-9}
 _SHARE_OF_PERIOD = 0.15, 1.5
 # Poses along one scan between which points are moved by interpolation.
 _KNOTS = 17
+# Points of a cloud that are looked at, evenly spread over it: many times what is kept.
+_POINTS_READ = 32_768
 # Of what is kept of a scan: more than the registration reads of it.
 MOST_POINTS = 8192
 
@@ -61,9 +63,9 @@ class Timing:
     span: float
     description: str
 
-    def offsets(self, message):
-        """Seconds from the cloud's stamp to each point (N,) float64; None if they do not vary."""
-        raw = field_values(message, self.field)
+    def offsets(self, message, step=1):
+        """Seconds from the stamp to every ``step``-th point (N,); None if they do not vary."""
+        raw = field_values(message, self.field)[::step]
         if self.absolute:
             # Whole numbers first: nanoseconds since 1970 are more digits than a float64 has.
             stamp = message.header.stamp
@@ -197,7 +199,7 @@ class ScanReader:
     timing: Timing | None = None
     trajectory: object = None
     nearest: float = 0.05
-    farthest: float = np.inf
+    farthest: float = 1e4
     body: object = None
     voxel: float = 0.0
     clock_shift_ns: int = 0
@@ -212,12 +214,14 @@ class ScanReader:
         :raises CloudError: the message is malformed or nothing is left of it.
         """
         points = points_from_message(message)
-        good = np.isfinite(points).all(1)
-        square = np.einsum('ij,ij->i', points, points, dtype=np.float32)
-        with np.errstate(invalid='ignore'):
-            good &= (square > self.nearest**2) & (square < self.farthest**2)
-        offsets = self.timing.offsets(message) if self.timing and self.trajectory else None
-        kept = points[good].astype(np.float64)
+        step = max(1, len(points) // _POINTS_READ)
+        points = points[::step].astype(np.float64)
+        # NaN compares as False, so holes go with what is too near or too far.
+        with np.errstate(invalid='ignore', over='ignore'):
+            square = np.einsum('ij,ij->i', points, points)
+            good = (square > self.nearest**2) & (square < self.farthest**2)
+        offsets = self.timing.offsets(message, step) if self.timing and self.trajectory else None
+        kept = points[good]
         if self.body is not None:
             outside = ~self.body.holds(kept)
             kept = kept[outside]
@@ -245,9 +249,10 @@ def thin(points, voxel=0.0, most=MOST_POINTS):
         points = voxel_downsample(points, voxel)
     if len(points) <= most:
         return points
-    edge = max(voxel, 0.01 * float(np.median(np.linalg.norm(points - points.mean(0), axis=1))))
+    edge = max(voxel, 0.02 * float(np.median(np.linalg.norm(points - points.mean(0), axis=1))))
     thinner = voxel_downsample(points, edge)
     while len(thinner) > most:
-        edge *= 1.3
-        thinner = voxel_downsample(thinner, edge)
+        # Points of surfaces: their number falls with the square of the edge.
+        edge *= 1.05 * np.sqrt(len(thinner) / most)
+        thinner = voxel_downsample(points, edge)
     return thinner

@@ -45,7 +45,7 @@ class Drive:
     odometry: np.ndarray
 
 
-def simulate(folder, seed=0, rooms=8, truth='odometry', laps=1, people=3, quiet=False):
+def simulate(folder, seed=0, rooms=8, truth='odometry', laps=1, people=3, lidar=None, quiet=False):
     """
     Write a recording and, beside it, what only a judge may see.
 
@@ -59,6 +59,7 @@ def simulate(folder, seed=0, rooms=8, truth='odometry', laps=1, people=3, quiet=
         (drifting odom -> base_link alone) or ``none``.
     :param laps: how often the robot drives its round.
     :param people: how many walk about.
+    :param lidar: :class:`~dlc_training.recordings.lidar.Lidar`; None for 16 beams at 10 Hz.
     :raises FileError: the folder cannot be written or holds a recording.
     """
     folder = Path(folder)
@@ -66,8 +67,9 @@ def simulate(folder, seed=0, rooms=8, truth='odometry', laps=1, people=3, quiet=
     rng = np.random.default_rng([seed, 31])
     mesh = Mesh(building.vertices, building.triangles)
     drive = _drive(building.way, laps, rng)
-    lidar = Lidar()
-    starts = np.arange(drive.stamps_ns[0], drive.stamps_ns[-1] - 10**8, 10**8)
+    lidar = lidar or Lidar()
+    period = round(lidar.period * 1e9)
+    starts = np.arange(drive.stamps_ns[0], drive.stamps_ns[-1] - period, period)
     recording = folder / 'recording'
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +84,7 @@ def simulate(folder, seed=0, rooms=8, truth='odometry', laps=1, people=3, quiet=
             walking = _people_at(building.way, people, (start - starts[0]) * 1e-9, poses[0])
             points = lidar.scan(mesh, poses, walking, rng)
             points = np.concatenate([points, body_points(lidar, rng)])
-            recorder.write(CLOUDS, _cloud_message(store, start, points), int(start) + 10**8)
+            recorder.write(CLOUDS, _cloud_message(store, start, points), int(start) + period)
     _write_tum(folder / 'truth.tum', starts, _poses_at(drive, starts) @ MOUNT)
     write_cloud(folder / 'reference.ply', _survey_map(building, mesh, rng))
     return recording

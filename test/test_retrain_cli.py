@@ -1,0 +1,233 @@
+"""``dlc-retrain`` as its user runs it, on a small simulated robot."""
+
+import contextlib
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rosbags')
+pytest.importorskip('open3d')
+
+from recordings import FIRST, STEP, Robot, drive, room_points  # noqa: E402
+
+from dlc_ros.files import read_cloud, write_cloud  # noqa: E402
+from dlc_ros.registration.descriptor import DescriptorNet, NetOptions  # noqa: E402
+from dlc_ros.registration.weights import load_weights, save_weights  # noqa: E402
+from dlc_training.recordings.lidar import Lidar  # noqa: E402
+from dlc_training.recordings.report import compare, verdict  # noqa: E402
+from dlc_training.recordings.simulate import simulate  # noqa: E402
+from dlc_training.retrain_cli import main  # noqa: E402
+
+SMALL = ['--most-scans', '60', '--judge-scans', '12', '--benchmark-pairs', '0', '--quiet']
+TRAIN = [
+    '--steps',
+    '4',
+    '--set',
+    'optimiser.batch=4',
+    'data.workers=0',
+    'half=false',
+    'save_every=1',
+]
+
+
+@pytest.fixture(scope='module')
+def simulated(tmp_path_factory):
+    """A robot with a coarse lidar in two rooms, its truth on /tf; two seconds of one core."""
+    folder = tmp_path_factory.mktemp('simulated')
+    lidar = Lidar(beams=12, columns=240, period=0.25)
+    simulate(folder, seed=4, rooms=2, truth='map', people=1, lidar=lidar, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope='module')
+def weights(tmp_path_factory):
+    """Random weights of a small network: nothing here depends on what they know."""
+    path = tmp_path_factory.mktemp('weights') / 'small.safetensors'
+    net = DescriptorNet(NetOptions(width=32, heads=2, layers=1, keypoints=48, neighbours=8,
+                                   affinity_width=16))  # fmt: skip
+    save_weights(path, net, {'name': 'random'})
+    return path
+
+
+def words(simulated, weights, out, *more):
+    return [
+        '--bag', str(simulated / 'recording'), '--reference', str(simulated / 'reference.ply'),
+        '--weights', str(weights), '--out', str(out), *SMALL, *more,
+    ]  # fmt: skip
+
+
+def test_dry_run_tells_what_would_be_used_and_writes_nothing(simulated, weights, tmp_path, capsys):
+    out = tmp_path / 'out'
+    assert main(words(simulated, weights, out, '--dry-run')) == 0
+    text = capsys.readouterr().out
+    for expected in (
+        '/lidar/points [PointCloud2]', "frame 'lidar'", '/tf map -> lidar', 'relative, in s',
+        'held out', 's a step', 'MB', 'reference.ply',
+    ):  # fmt: skip
+        assert expected in text
+    assert not out.exists()
+
+
+@pytest.fixture(scope='module')
+def trained(simulated, weights, tmp_path_factory):
+    """A run that nobody interrupted: its folder, and what it printed."""
+    out, text = tmp_path_factory.mktemp('trained') / 'out', io.StringIO()
+    with contextlib.redirect_stdout(text):
+        assert main(words(simulated, weights, out, *TRAIN)) == 0
+    return out, text.getvalue()
+
+
+def test_whole_path_gives_weights_a_report_and_one_sentence(trained, weights):
+    out, text = trained
+    facts = json.loads((out / 'report.json').read_text())
+    sentence = facts['verdict']
+    assert sentence in text and sentence.count('. ') == 0 and facts['held_out_is_truth']
+    page = (out / 'report.html').read_text()
+    assert sentence.split(':')[0] in page and page.count('data:image/png;base64') == 3
+    loaded = load_weights(out / 'weights.safetensors')
+    assert loaded.sha256 == facts['weights_sha256'] and 'recording' in loaded.card['data']
+    assert loaded.card['scores']['held_out']['count'] >= 12
+    assert loaded.card['started_from'] == load_weights(weights).sha256
+    assert 'dropped' in loaded.card['recording']['training poses that disagree with their clouds']
+
+
+def retraining(arguments, launcher=()):
+    """``dlc-retrain`` as a process."""
+    launcher = launcher or ('-m', 'dlc_training.retrain_cli')
+    return subprocess.Popen(
+        [sys.executable, *launcher, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def same_weights(first, second):
+    first, second = (load_weights(p / 'weights.safetensors').net.state_dict()
+                     for p in (first, second))  # fmt: skip
+    return all((first[name] == second[name]).all() for name in first)
+
+
+@pytest.mark.parametrize(
+    ('marker', 'how'),
+    [('index/shard_00002.npz', signal.SIGKILL), ('run/checkpoint.pt', signal.SIGINT)],
+)
+def test_interrupted_at_any_moment_the_same_command_goes_on(
+    simulated, weights, trained, tmp_path, marker, how
+):
+    process = retraining(words(simulated, weights, tmp_path, *TRAIN))
+    while not (tmp_path / marker).exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, error = process.communicate(timeout=240)
+    assert process.returncode in (-signal.SIGKILL, 130, 0)
+    if process.returncode == 130:
+        assert b'the same command goes on' in error and b'Traceback' not in error
+    assert main(words(simulated, weights, tmp_path, *TRAIN)) == 0
+    assert same_weights(trained[0], tmp_path)
+
+
+def test_two_processes_train_what_one_does(simulated, weights, trained, tmp_path):
+    launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '-m',
+                'dlc_training.retrain_cli')  # fmt: skip
+    process = retraining(words(simulated, weights, tmp_path, *TRAIN), launcher)
+    _, error = process.communicate(timeout=400)
+    assert process.returncode == 0, error.decode()[-2000:]
+    one, two = (
+        [json.loads(line)['loss'] for line in (out / 'run' / 'log.jsonl').read_text().splitlines()]
+        for out in (trained[0], tmp_path)
+    )
+    assert len(one) == len(two) > 0
+    assert np.allclose(one, two, rtol=1e-4)
+
+
+def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys):
+    millimetres = tmp_path / 'reference.ply'
+    write_cloud(millimetres, 1000 * read_cloud(simulated / 'reference.ply'))
+    arguments = words(simulated, weights, tmp_path / 'out', '--dry-run')
+    arguments[arguments.index('--reference') + 1] = str(millimetres)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert 'looks like millimetres' in error and '--reference-scale 0.001' in error
+    assert main([*arguments, '--reference-scale', '0.001']) == 0
+
+
+def test_map_is_built_where_no_reference_is_given(simulated, weights, tmp_path, capsys):
+    arguments = words(simulated, weights, tmp_path / 'out', *TRAIN)
+    at = arguments.index('--reference')
+    assert main(arguments[:at] + arguments[at + 2 :]) == 0
+    built, true = read_cloud(tmp_path / 'out' / 'map.ply'), read_cloud(simulated / 'reference.ply')
+    from scipy.spatial import cKDTree
+
+    distance, _ = cKDTree(true).query(built)
+    assert np.quantile(distance, 0.95) < 0.08
+    assert 'a map built from the recording' in capsys.readouterr().out
+
+
+def test_standing_sensor_without_poses_comes_out_as_standing(weights, tmp_path, capsys):
+    world = room_points(20_000)
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(30):
+            rng = np.random.default_rng(i)
+            seen = world[rng.choice(len(world), 4000, replace=False)]
+            robot.cloud(FIRST + i * STEP, seen + rng.normal(0, 0.005, seen.shape))
+    out = tmp_path / 'out'
+    arguments = ['--bag', str(tmp_path / 'bag'), '--weights', str(weights), '--out', str(out)]
+    assert main([*arguments, *SMALL, *TRAIN, '--share', '0.5']) == 0
+    text = capsys.readouterr().out
+    assert 'the sensor stands still: within' in text and 'LiDAR odometry' in text
+    assert float(text.split('stands still: within ')[1].split(' mm')[0]) < 10
+    assert 'by time' in text
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'clouds': False}, 'no PointCloud2 topic'),
+        ({'count': 1}, 'nothing can be learned'),
+        ({'count': 8}, 'record longer or drive farther'),
+    ],
+)
+def test_recordings_that_teach_nothing_are_one_clear_line(tmp_path, capsys, change, message):
+    bag = drive(tmp_path / 'bag', **change)
+    assert main(['--bag', str(bag), '--out', str(tmp_path / 'out'), *SMALL]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith('dlc-retrain: ') and error.count('\n') == 1 and message in error
+
+
+def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
+    for more, message in (
+        (['--share', '0.99'], '--share'),
+        (['--topic', '/camera'], 'no cloud topic /camera; it has: /lidar/points'),
+        (['--fixed-frame', 'world'], "no frame 'world'"),
+        (['--trajectory', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
+        (['--set', 'optimiser.speed=1'], 'unknown key'),
+    ):
+        assert main(words(simulated, weights, tmp_path / 'out', *more, '--dry-run')) == 2
+        assert message in capsys.readouterr().err
+    simulated_again = ['simulate', '--out', str(simulated), '--rooms', '2']
+    assert main(simulated_again) == 2
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'lost', 'deploy', 'start'),
+    [
+        (20, 80, 0, True, 'Deploy the new weights: '),
+        (20, 80, 30, False, 'Deploy the new weights only where'),
+        (80, 20, 0, False, 'Keep the old weights: the new ones'),
+        (50, 51, 0, False, 'Keep the old weights: no gain could be shown'),
+    ],
+)
+def test_verdict_follows_from_the_intervals(old, new, lost, deploy, start):
+    numbers = np.arange(100)
+    held_out = compare(numbers < old, numbers < new)
+    benchmark = compare(numbers < 90, numbers < 90 - lost)
+    assert held_out['difference'] == pytest.approx(new - old)
+    low, high = held_out['interval']
+    assert low <= new - old <= high
+    found, sentence = verdict(held_out, benchmark, self_labelled=False)
+    assert found == deploy and sentence.startswith(start) and sentence.endswith('.')
+    assert 'no truth' in verdict(held_out, benchmark, self_labelled=True)[1]

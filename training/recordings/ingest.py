@@ -1,0 +1,130 @@
+"""``dlc-retrain ingest``: how fast recordings are read, and whether memory grows with them."""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from dlc_ros.errors import DlcError
+from dlc_ros.node.bag import Recorder
+from dlc_ros.node.convert import stamp_from_ns
+from dlc_ros.node.definitions import build_message, distro_typestore
+from dlc_ros.registration.se3 import make_transform
+from dlc_training.recordings.index import build_index
+from dlc_training.recordings.lidar import POINT
+from dlc_training.recordings.scans import ScanReader
+from dlc_training.recordings.sources import Recording
+from dlc_training.recordings.survey import survey
+from dlc_training.recordings.truth import known_truth
+
+_POINTS = 131_072
+_FIRST, _STEP = 1_700_000_000 * 10**9, 10**8
+# Of how many clouds one is kept: a robot at walking pace keeps about one in three.
+_KEPT = (1, 3)
+
+
+def main(arguments=None):
+    """Run the command: prints rates and peak memory; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog='dlc-retrain ingest',
+        description='Write recordings of 131,072-point clouds (uncompressed mcap, 2.9 MB each) '
+        'and measure how they are read: CPU time, wall time, peak memory.',
+    )
+    parser.add_argument(
+        '--megabytes', type=int, default=300, help='of the shorter recording (default 300)'
+    )
+    parser.add_argument(
+        '--longer', type=int, default=10, help='how many times as long the other is (default 10)'
+    )
+    parser.add_argument(
+        '--out', metavar='DIR', help='where to write; left out: a temporary folder'
+    )
+    parser.add_argument('--bag', help=argparse.SUPPRESS)
+    parser.add_argument('--every', type=int, default=1, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    try:
+        if options.bag:
+            return _measure(options.bag, options.every)
+        with TemporaryDirectory(dir=options.out) as folder:
+            return _compare(Path(folder), options)
+    except DlcError as error:
+        print(f'dlc-retrain ingest: {error}', file=sys.stderr)
+        return 2
+
+
+def _compare(folder, options):
+    for factor in (1, options.longer):
+        bag = folder / f'bag_{factor}'
+        _write(bag, max(20, int(factor * options.megabytes * 1e6 / (_POINTS * POINT.itemsize))))
+        for every in _KEPT:
+            # A process each: peak memory is of the process, and never falls.
+            subprocess.run(
+                [sys.executable, '-m', 'dlc_training.retrain_cli', 'ingest', '--bag', str(bag),
+                 '--every', str(every)],
+                check=True,
+            )  # fmt: skip
+    return 0
+
+
+def _measure(bag, every):
+    recording = Recording([bag])
+    megabytes = recording.size / 1e6
+    cpu, wall = time.process_time(), time.monotonic()
+    seen = survey(recording, quiet=True)
+    looked = time.process_time() - cpu
+    way, _ = known_truth(seen)
+    with TemporaryDirectory(dir=Path(bag).parent) as folder:
+        chosen = np.arange(0, len(seen.stamps_ns), every)
+        reader = ScanReader(seen.timing, way, voxel=0.03)
+        build_index(folder, recording, seen, reader, chosen, quiet=True)
+    cpu, wall = time.process_time() - cpu, time.monotonic() - wall
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f'{megabytes:6.0f} MB, one cloud in {every} kept: looked through '
+        f'{megabytes / looked:5.0f} MB/s, all of it {megabytes / cpu:5.0f} MB/s of CPU time '
+        f'({megabytes / wall:5.0f} MB/s on the clock), peak memory {peak:4.0f} MB'
+    )
+    return 0
+
+
+def _write(path, clouds):
+    """A recording of so many clouds with per-point time, and /tf."""
+    store, rng = distro_typestore(), np.random.default_rng(0)
+    points = np.zeros(_POINTS, POINT)
+    for axis, size in zip('xyz', (12.0, 9.0, 2.0), strict=True):
+        points[axis] = rng.normal(0, size, _POINTS)
+    points['time'] = np.linspace(0, 0.1, _POINTS)
+    fields = [
+        {'name': name, 'offset': POINT.fields[name][1], 'datatype': 4 if name == 'ring' else 7,
+         'count': 1}
+        for name in POINT.names
+    ]  # fmt: skip
+    with Recorder(path, store) as recorder:
+        for i in range(-1, clouds + 2):
+            stamp = _FIRST + i * _STEP
+            pose = make_transform(translation=[0.08 * i, 0.0, 0.0])
+            transform = {
+                'header': {'stamp': stamp_from_ns(stamp), 'frame_id': 'map'},
+                'child_frame_id': 'lidar',
+                'transform': {
+                    'translation': {'x': float(pose[0, 3])},
+                    'rotation': {'w': 1.0},
+                },
+            }
+            message = build_message(store, 'tf2_msgs/msg/TFMessage', {'transforms': [transform]})
+            recorder.write('/tf', message, stamp)
+            if 0 <= i < clouds:
+                points['intensity'] = i
+                values = {
+                    'header': {'stamp': stamp_from_ns(stamp), 'frame_id': 'lidar'},
+                    'height': 1, 'width': _POINTS, 'fields': fields,
+                    'point_step': POINT.itemsize, 'row_step': POINT.itemsize * _POINTS,
+                    'data': points.view(np.uint8), 'is_dense': True,
+                }  # fmt: skip
+                cloud = build_message(store, 'sensor_msgs/msg/PointCloud2', values)
+                recorder.write('/points', cloud, stamp)

@@ -1,0 +1,76 @@
+"""From the options of the command to what is learned from and how."""
+
+import json
+from dataclasses import asdict
+
+from dlc_ros.errors import ParameterError
+from dlc_training.recordings.preparation import Source
+from dlc_training.recordings.truth import Wishes
+
+# What stands for random weights where a file is expected.
+NONE = 'none'
+# Share of recorded pairs; the generated ones keep the network from forgetting.
+RECORDED_SHARE = 0.65
+_STEPS, _STEPS_FROM_NONE = 600, 7000
+# Fine-tuning: a gentler rate, hinges from the start (the features are there already).
+_RATE, _RISE, _AVERAGE = 3e-4, 30, 0.98
+
+
+def source_of(options):
+    """:class:`Source` of the options; raises ParameterError for numbers out of range."""
+    if not 0.05 <= options.share <= 0.8:
+        raise ParameterError(f'--share {options.share} is not between 0.05 and 0.8')
+    for name in ('most_scans', 'judge_scans'):
+        if getattr(options, name) < 12:
+            raise ParameterError(
+                f'--{name.replace("_", "-")} {getattr(options, name)} is below 12'
+            )
+    wishes = Wishes(options.trajectory, options.trajectory_frame, options.fixed_frame)
+    return Source(
+        bags=tuple(options.bag),
+        topic=options.topic,
+        reference=options.reference,
+        reference_scale=options.reference_scale,
+        wishes=wishes,
+        initial_pose=options.initial_pose,
+        point_times=options.point_times,
+        body_reach=options.body_reach,
+        hold_out=options.hold_out,
+        share=options.share,
+        most_scans=options.most_scans,
+    )
+
+
+def training_config(options, old, pairs_folder=None):
+    """
+    Configuration of the fine-tuning.
+
+    :param old: present :class:`~dlc_ros.registration.weights.LoadedWeights`, None for random.
+    :param pairs_folder: recorded pairs; None leaves them out.
+    :return: :class:`dlc_training.config.TrainingConfig`.
+    """
+    from dlc_training.config import DataConfig, load_config
+
+    steps = options.steps or (_STEPS if old else _STEPS_FROM_NONE)
+    settings = [f'objective.name={options.objective}', f'optimiser.steps={steps}']
+    if old:
+        settings += [
+            f'initial_weights={json.dumps(str(old.path))}',
+            f'optimiser.rate={_RATE}',
+            f'optimiser.rise={_RISE}',
+            f'optimiser.average={_AVERAGE}',
+            'objective.warm_up=0',
+            f'objective.ramp={max(1, steps // 4)}',
+            'save_every=25',
+        ]
+        settings += [f'net.{k}={json.dumps(v)}' for k, v in asdict(old.net.options).items()]
+    if pairs_folder is not None:
+        generated = DataConfig().kinds
+        total = sum(generated.values())
+        mixed = {k: (1 - RECORDED_SHARE) * v / total for k, v in generated.items()}
+        mixed['recorded'] = RECORDED_SHARE
+        settings += [
+            f'data.kinds={json.dumps(mixed)}',
+            f'data.recordings={json.dumps([str(pairs_folder)])}',
+        ]
+    return load_config(None, [*settings, *options.overrides])
