@@ -155,6 +155,14 @@ def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys)
     assert main([*arguments, '--reference-scale', '0.001']) == 0
 
 
+def test_measured_poses_judge_and_do_nothing_else(simulated, weights, trained, tmp_path, capsys):
+    more = ['--judge-truth', str(simulated / 'truth.tum')]
+    assert main(words(simulated, weights, tmp_path / 'out', *TRAIN, *more)) == 0
+    text = capsys.readouterr().out
+    assert float(text.split('nothing else uses: ')[1].split(' mm')[0]) < 5
+    assert same_weights(trained[0], tmp_path / 'out')
+
+
 def test_map_is_built_where_no_reference_is_given(simulated, weights, tmp_path, capsys):
     arguments = words(simulated, weights, tmp_path / 'out', *TRAIN)
     at = arguments.index('--reference')
@@ -179,6 +187,7 @@ def test_standing_sensor_without_poses_comes_out_as_standing(weights, tmp_path, 
     assert main([*arguments, *SMALL, *TRAIN, '--share', '0.5']) == 0
     text = capsys.readouterr().out
     assert 'the sensor stands still: within' in text and 'LiDAR odometry' in text
+    assert not json.loads((out / 'report.json').read_text())['held_out_is_truth']
     assert float(text.split('stands still: within ')[1].split(' mm')[0]) < 10
     assert 'by time' in text
 
@@ -228,6 +237,6 @@ def test_verdict_follows_from_the_intervals(old, new, lost, deploy, start):
     assert held_out['difference'] == pytest.approx(new - old)
     low, high = held_out['interval']
     assert low <= new - old <= high
-    found, sentence = verdict(held_out, benchmark, self_labelled=False)
+    found, sentence = verdict(held_out, benchmark, is_truth=True)
     assert found == deploy and sentence.startswith(start) and sentence.endswith('.')
-    assert 'no truth' in verdict(held_out, benchmark, self_labelled=True)[1]
+    assert 'no truth' in verdict(held_out, benchmark, is_truth=False)[1]

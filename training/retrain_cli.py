@@ -129,6 +129,12 @@ def _parser():
         metavar='N',
         help='pairs a bin of the shipped benchmark; 0 leaves it out (default 25)',
     )
+    held.add_argument(
+        '--judge-truth',
+        default='',
+        metavar='FILE',
+        help='TUM or KITTI file of measured sensor poses in the reference, for judging alone',
+    )
     train = parser.add_argument_group('training')
     train.add_argument(
         '--weights',

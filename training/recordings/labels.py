@@ -22,7 +22,7 @@ class Labelled:
     :param poses: (N, 4, 4) ``T_reference_sensor``; ``known`` (N,) bool.
     :param reference: (M, 3) [m].
     :param in_map: (N,) bool: the scan is part of the reference, so it cannot be judged by it.
-    :param self_labelled: whether the poses were made with the present weights.
+    :param is_truth: whether the poses were measured, not made from the clouds that they label.
     :param text: where they come from, for people.
     """
 
@@ -30,7 +30,7 @@ class Labelled:
     known: np.ndarray
     reference: np.ndarray
     in_map: np.ndarray
-    self_labelled: bool
+    is_truth: bool
     text: str
 
 
@@ -55,12 +55,17 @@ class Labels:
         if not self.trajectory.drifts:
             if self._fits(own, reference):
                 return Labelled(
-                    own, everywhere, reference, nowhere, False, 'as the truth gives them'
+                    own,
+                    everywhere,
+                    reference,
+                    nowhere,
+                    not self.trajectory.self_made,
+                    'as the truth gives them',
                 )
             text = 'the poses are not in the frame of the reference; '
         found = self._kept('labels', lambda: self._anchored(own, reference))
         return Labelled(
-            found['poses'], found['known'], reference, nowhere, True, text + str(found['text'])
+            found['poses'], found['known'], reference, nowhere, False, text + str(found['text'])
         )
 
     def _in_own_map(self, own, everywhere):
@@ -76,7 +81,8 @@ class Labels:
         if not path.is_file():
             points = build_map(self.index, poses, np.flatnonzero(in_map), self.seen.ranges[1])
             write_cloud(path, points)
-        return Labelled(poses, everywhere, read_cloud(path), in_map, False, text)
+        measured = not (self.trajectory.drifts or self.trajectory.self_made)
+        return Labelled(poses, everywhere, read_cloud(path), in_map, measured, text)
 
     def _fits(self, own, reference):
         numbers = np.unique(np.linspace(0, len(own) - 1, _PROBED).astype(int))

@@ -41,13 +41,13 @@ def clusters_of(count):
     return np.arange(count) // _CLUSTER
 
 
-def verdict(held_out, benchmark, self_labelled):
+def verdict(held_out, benchmark, is_truth):
     """
     One sentence whether to deploy.
 
     :param held_out: what :func:`compare` says of the held-out part.
     :param benchmark: the same of generated shapes, or None if it was not run.
-    :param self_labelled: whether the held-out poses were made with the old weights.
+    :param is_truth: whether the held-out poses were measured, not made from the clouds.
     :return: (whether to deploy, the sentence).
     """
     gain, (low, high) = held_out['difference'], held_out['interval']
@@ -59,8 +59,8 @@ def verdict(held_out, benchmark, self_labelled):
     lost = 0.0 if benchmark is None else -benchmark['difference']
     clearly = benchmark is not None and benchmark['interval'][1] < 0
     caveat = ''
-    if self_labelled:
-        caveat = '; the held-out poses come from the old weights and odometry, so this is no truth'
+    if not is_truth:
+        caveat = '; the held-out poses were made from the clouds themselves, so this is no truth'
     if low > 0 and lost <= FORGETTING:
         return True, f'Deploy the new weights: they place {score}{caveat}.'
     if low > 0:

@@ -41,11 +41,11 @@ def write_results(out, options, prepared, summary, held_out):
     ]
     tables = [('Result', rows), ('What was used', [('what', 'value'), *prepared.facts])]
     notes = list(prepared.notes)
-    if prepared.labels.self_labelled:
+    if not summary['held_out_is_truth']:
         notes.insert(
             0,
-            'The held-out poses were made by the old weights and odometry: the score '
-            'is not a truth. Give --trajectory with measured poses for one.',
+            'The held-out poses were made from the clouds themselves: the score is not a truth. '
+            'Give measured poses with --judge-truth or --trajectory for one.',
         )
     notes.append(f'Command: {options.command_line}')
     report.write_report(

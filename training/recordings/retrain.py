@@ -4,6 +4,9 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+
+from dlc_ros.errors import FileError
 from dlc_ros.registration.weights import load_weights, save_weights
 from dlc_training.recordings import report
 from dlc_training.recordings.judge import judge_benchmark, judge_held_out
@@ -11,6 +14,7 @@ from dlc_training.recordings.planning import dry_run
 from dlc_training.recordings.preparation import prepare
 from dlc_training.recordings.results import write_results
 from dlc_training.recordings.settings import NONE, source_of, training_config
+from dlc_training.recordings.trajectory import Trajectory, read_trajectory
 
 # How long processes wait for the one that reads the recording.
 _LONGEST_PREPARATION = timedelta(days=2)
@@ -98,42 +102,53 @@ def _judge(options, prepared, old, weights, out):
     """Both weights on the held-out part, and on generated shapes; random ones stand for none."""
     new = load_weights(weights)
     old = old or load_weights(None)
-    step = max(1, len(prepared.judged) // options.judge_scans)
-    numbers = prepared.judged[::step]
+    numbers, poses, is_truth = prepared.judged, prepared.labels.poses, prepared.labels.is_truth
+    if options.judge_truth:
+        numbers, poses = _measured(options.judge_truth, prepared)
+        is_truth = True
+    numbers = numbers[:: max(1, len(numbers) // options.judge_scans)]
     cache = out / 'judged'
-    print(f'judging old and new weights on {len(numbers)} held-out scans')
+    print(f'judging old and new weights on {len(numbers)} held-out scans', flush=True)
     held_out = [
         judge_held_out(
-            cache,
-            prepared.index,
-            prepared.labels.poses,
-            numbers,
-            prepared.labels.reference,
-            w,
-            prepared.median_range,
-            options.quiet,
+            cache, prepared.index, poses, numbers, prepared.labels.reference, which,
+            prepared.median_range, options.quiet,
         )
-        for w in (old, new)
-    ]
+        for which in (old, new)
+    ]  # fmt: skip
     clusters = report.clusters_of(len(numbers))
     summary = {
         'command': options.command_line,
         'weights_sha256': new.sha256,
         'old_sha256': old.sha256,
         'held_out': report.compare(held_out[0]['success'], held_out[1]['success'], clusters),
-        'held_out_is_truth': not prepared.labels.self_labelled,
+        'held_out_is_truth': is_truth,
         'benchmark': None,
     }
     if options.benchmark_pairs:
-        print('judging both on generated shapes (what was forgotten)')
+        print('judging both on generated shapes (what was forgotten)', flush=True)
         hits = judge_benchmark(
-            cache,
-            {'old': str(old.path), 'new': str(weights)},
-            options.benchmark_pairs,
+            cache, {'old': str(old.path), 'new': str(weights)}, options.benchmark_pairs,
             options.quiet,
-        )
+        )  # fmt: skip
         summary['benchmark'] = report.compare(hits['old'], hits['new'])
-    deploy, sentence = report.verdict(
-        summary['held_out'], summary['benchmark'], prepared.labels.self_labelled
-    )
+    deploy, sentence = report.verdict(summary['held_out'], summary['benchmark'], is_truth)
     return {**summary, 'deploy': deploy, 'verdict': sentence}, held_out
+
+
+def _measured(path, prepared):
+    """Held-out scans that a file of measured poses knows, and the poses (N, 4, 4) it gives."""
+    stamps = prepared.index.stamps_ns
+    measured = Trajectory(*read_trajectory(path, stamps), 'reference', path, False)
+    poses, known = measured.at(stamps)
+    numbers = prepared.judged[known[prepared.judged]]
+    if len(numbers) < 2:
+        raise FileError(f'{path}: knows the poses of {len(numbers)} held-out scans')
+    labels = prepared.labels.poses
+    shift = np.linalg.norm((np.linalg.inv(poses) @ labels)[known][:, :3, 3], axis=1)
+    median, most = np.quantile(shift, (0.5, 0.95))
+    what = 'labels against the measured poses, which nothing else uses'
+    row = (what, f'{1e3 * median:.0f} mm (median), {1e3 * most:.0f} mm (95 %)')
+    prepared.facts.append(row)
+    print(f'  {row[0]}: {row[1]}')
+    return numbers, poses

@@ -241,12 +241,12 @@ class _Look:
             self.notes.append('the clouds are not stamped: the times of recording are used')
             return bags
         lag = float(np.median(bags - headers)) * 1e-9
-        others = float(np.median(self.tf_lag)) * 1e-9 if self.tf_lag else 0.0
+        others = float(np.median(self.tf_lag)) * 1e-9 if self.tf_lag else lag
         if abs(lag - others) <= CLOCK_TOLERANCE_S:
             if abs(lag) > CLOCK_TOLERANCE_S:
                 self.notes.append(
                     f'stamps lie {lag:.1f} s before the times of recording, for clouds and '
-                    'transforms alike: the stamps are used'
+                    'poses alike: the stamps are used'
                 )
             return headers
         spread = float(np.subtract(*np.percentile((bags - headers) * 1e-9, (95, 5))))
