@@ -51,6 +51,7 @@ def test_perfect_run_passes():
     assert report.passed and report.failures == ()
     assert report.success == 1.0
     assert (report.frames, report.blind, report.registered) == (200, 20, 180)
+    assert report.rate == pytest.approx(10.0)
     assert (report.skipped, report.rejected, report.wrong) == (0, 20, 0)
     assert report.time_to_find == pytest.approx(0.05)
     assert report.time_to_recover == pytest.approx(0.05)

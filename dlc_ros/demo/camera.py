@@ -8,11 +8,11 @@ knows: where the part really is (``/demo/truth``) and what each cloud shows (``/
 import argparse
 import json
 import sys
-import time
 
 import numpy as np
 
 from dlc_ros.demo.depth_camera import DepthCamera, SensorNoise
+from dlc_ros.demo.pace import Pace, Renderer
 from dlc_ros.demo.scenario import CAMERA_FRAME, Scenario, View
 from dlc_ros.demo.scene import build_scene
 from dlc_ros.errors import DlcError
@@ -107,7 +107,7 @@ def add_arguments(parser):
 
 def publish(participant, scenario, patience=30.0):
     """
-    Publish a scenario in real time.
+    Publish a scenario in real time; on a busy machine slower, see :class:`Renderer`.
 
     :param participant: dlc_ros.node.dds Participant.
     :param scenario: :class:`Scenario`.
@@ -124,23 +124,19 @@ def publish(participant, scenario, patience=30.0):
                 f'{publisher.topic} has {publisher.subscriber_count} of {count} subscribers after '
                 f'{patience:g} s: the node or the checker is not running on this DDS domain'
             )
-    # A moment from now, so that the first cloud is on time too.
-    start_ns = time.time_ns() + 500_000_000
-    for index in range(scenario.frames):
-        t = index / scenario.rate
-        stamp_ns = start_ns + int(1e9 * t)
-        # Rendered ahead and sent at its stamp, as if a sensor had taken no time: the latency that
-        # the checker measures is the wire's and the node's.
-        message = participant.message(points.type_name, cloud_values(stamp_ns, camera.capture(t)))
+    times = [index / scenario.rate for index in range(scenario.frames)]
+    renderer, pace = Renderer(camera.capture, times), Pace()
+    for t, cloud in renderer.clouds():
+        # Stamped as it leaves: the latency that the checker measures is the wire's and the node's.
+        stamp_ns = pace.wait(renderer.slowdown / scenario.rate)
+        points.publish(cloud_values(stamp_ns, cloud))
         pose = StampedTransform(CAMERA_FRAME, TRUTH_FRAME, stamp_ns, scenario.truth(t))
+        truth.publish(convert.tf_values([pose]))
         label = {
             'stamp_ns': stamp_ns,
             'view': scenario.view(t).value,
             'jumps': scenario.jumps(t),
         }
-        time.sleep(max(0.0, 1e-9 * (stamp_ns - time.time_ns())))
-        points.write(message)
-        truth.publish(convert.tf_values([pose]))
         view.publish({'data': json.dumps(label)})
     truth.wait_until_received()
     view.wait_until_received()

@@ -28,17 +28,15 @@ from dlc_ros.demo.metrics import (
     RunLog,
     errors,
     evaluate,
-    is_right,
-    sights,
     table,
 )
+from dlc_ros.demo.moments import find_moments
 from dlc_ros.demo.part import build_part, sample_surface
-from dlc_ros.demo.picture import Moment, draw
+from dlc_ros.demo.picture import draw
 from dlc_ros.demo.scenario import PART_FRAME, View
 from dlc_ros.errors import DlcError
 from dlc_ros.localization.parameters import load_yaml
-from dlc_ros.localization.segmentation import segment
-from dlc_ros.node.bag import Bag, Recorder
+from dlc_ros.node.bag import Recorder
 from dlc_ros.node.convert import matrix_from_transform, ns_from_stamp
 from dlc_ros.node.dds import qos
 from dlc_ros.node.dds.participant import Participant
@@ -74,6 +72,7 @@ class Checker:
     def __init__(self, participant, recorder):
         self.log = RunLog()
         self.states = []  # (stamp [ns], state) as the node's diagnostics say
+        self.refusal = ''  # what the node said of the first cloud that did not show the part
         self._participant = participant
         self._recorder = recorder
         self._truths, self._views = {}, {}
@@ -84,12 +83,17 @@ class Checker:
         for topic, (type_name, profile) in TOPICS.items():
             participant.subscribe(topic, type_name, self._putter(topic), profile, raw=True)
 
+    @property
+    def _view(self):
+        """What the newest cloud shows."""
+        return next(reversed(self._views.values()))[0] if self._views else View.PART
+
     def progress(self):
         """What is known so far, as plain values."""
         return {
             'node': self.states[-1][1] if self.states else None,
             'frames': len(self._views),
-            'view': next(reversed(self._views.values()))[0].value if self._views else None,
+            'view': self._view.value,
             'registered': len(self.log.estimates),
             'processed': self.log.processed,
         }
@@ -147,7 +151,24 @@ class Checker:
             if 'clouds in' in values:
                 self.log.processed = int(values['clouds in'])
             if 'state' in values:
-                self.states.append((received_ns, values['state']))
+                self._on_state(status.message, values, received_ns)
+
+    def _on_state(self, message, values, received_ns):
+        """Keep the state, and tell those who watch the demo when it changes."""
+        state = values['state']
+        before = self.states[-1][1] if self.states else state
+        self.states.append((received_ns, state))
+        reason = message.rpartition('not used: ')[2].removeprefix(f'{state}: ')
+        refused = int(values.get('without a pose in a row', 0)) > 0
+        seconds = max(0.0, 1e-9 * (received_ns - min(self._views, default=received_ns)))
+        if refused and self._view is not View.PART and not self.refusal:
+            self.refusal = reason
+            print(
+                f'{seconds:5.1f} s  the camera is blinded and its cloud rejected: {reason}',
+                flush=True,
+            )
+        if state != before:
+            print(f'{seconds:5.1f} s  {before} -> {state}: {reason}', flush=True)
 
 
 _READERS = {
@@ -238,41 +259,8 @@ def conclude(checker, options):
     model = sample_surface(build_part(), MODEL_POINTS, seed=0)
     diameter = 2.0 * np.linalg.norm(model[0] - model[0].mean(axis=0), axis=1).max()
     settings = load_yaml(options.out / 'params.yaml').segmentation
-    moment = find_moment(options.out / 'recording', log, limits, diameter, settings)
-    draw(options.out / 'picture.png', log, report, checker.states, model, moment)
-
-
-def find_moment(recording, log, limits, diameter, settings):
-    """
-    The first recorded cloud after the interruption that the node found the part in.
-
-    :param recording: path of the recording.
-    :param log: :class:`RunLog`.
-    :param limits: :class:`Limits`.
-    :param diameter: of the part [m].
-    :param settings: the node's ``segmentation`` parameters.
-    :returns: :class:`~dlc_ros.demo.picture.Moment`, or None.
-    """
-    frames = [log.frames[stamp] for stamp in sorted(log.frames)]
-    blinded = [sight.frames for sight in sights(frames) if sight.after_blind]
-    right = [e for e in log.estimates if is_right(e, log.frames.get(e.stamp_ns), limits)]
-    if not blinded:
-        return None
-    again = blinded[0][0].stamp_ns
-    stamps = {frame.stamp_ns for frame in blinded[0]}
-    before = [e.matrix for e in right if e.stamp_ns < again]
-    after = {e.stamp_ns: e.matrix for e in right if e.stamp_ns in stamps}
-    if not before:
-        return None
-    with Bag(recording) as bag:
-        for stamp_ns, _, cloud in bag.clouds(POINTS_TOPIC):
-            if stamp_ns in after:
-                points = cloud[np.isfinite(cloud).all(axis=1)].astype(np.float64)
-                kept = set(map(bytes, segment(points, diameter, settings)))
-                on_object = np.array([bytes(point) in kept for point in points])
-                title = f'{1e-9 * (stamp_ns - again):.1f} s after it sees again'
-                return Moment(points, on_object, before[-1], after[stamp_ns], title)
-    return None
+    moments = find_moments(options.out / 'recording', log, diameter, settings, checker.refusal)
+    draw(options.out / 'picture.png', log, report, checker.states, model, moments)
 
 
 if __name__ == '__main__':

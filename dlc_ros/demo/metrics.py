@@ -76,6 +76,7 @@ class Report:
     failure like a rejected one.
 
     :param frames: clouds published.
+    :param rate: how many a second [Hz]; NaN for fewer than two.
     :param blind: those of them published while the camera was blind.
     :param registered: transforms that arrived.
     :param skipped: clouds that the node replaced by a newer one, or never received.
@@ -97,6 +98,7 @@ class Report:
     """
 
     frames: int
+    rate: float
     blind: int
     registered: int
     skipped: int
@@ -219,6 +221,7 @@ def evaluate(log, limits=None):
     )
     report = Report(
         frames=len(frames),
+        rate=rate(frames),
         blind=sum(frame.view is not View.PART for frame in frames),
         registered=len(log.estimates),
         skipped=max(0, len(frames) - log.processed),
@@ -237,6 +240,13 @@ def evaluate(log, limits=None):
         time_after_jump=median_and_p95(found_again)[0],
     )
     return replace(report, failures=missed(report, limits))
+
+
+def rate(frames):
+    """Clouds a second [Hz] of frames in order."""
+    if len(frames) < 2:
+        return float('nan')
+    return (len(frames) - 1) / (1e-9 * (frames[-1].stamp_ns - frames[0].stamp_ns))
 
 
 def median_and_p95(values):
@@ -272,7 +282,7 @@ def missed(report, limits):
 def table(report):
     """The report as text, one line a row."""
     rows = [
-        ('frames in', f'{report.frames} ({report.blind} of them blind)'),
+        ('frames in', f'{report.frames} at {report.rate:.1f} Hz ({report.blind} of them blind)'),
         ('registered', f'{report.registered}'),
         ('skipped', f'{report.skipped}'),
         ('rejected', f'{report.rejected}'),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlc_ros.demo.depth_camera import look_at
-from dlc_ros.demo.metrics import errors
+from dlc_ros.demo.metrics import Limits, errors, is_right
 from dlc_ros.demo.scenario import View
 from dlc_ros.registration.se3 import inverse, transform_points
 
@@ -20,30 +20,32 @@ STATE_COLOURS = {
     'TRACKING': '#009E73',
     'LOST': '#CC3311',
 }
+ANSWER_COLOURS = {'cloud placed right': '#009E73', 'no transform': '#CC3311', 'wrong': '#000000'}
 JUMP = '#AA3377'
+COLUMNS = 3
 LIGHT = np.array([0.35, -0.45, 0.82])
 
 
 @dataclass(frozen=True)
 class Moment:
     """
-    One cloud of the run, as the node saw it.
+    One cloud of the run over the model, as the node saw it.
 
     :param points: (N, 3) in the camera's frame [m].
     :param on_object: (N,) bool: what is left when the table is cut away.
-    :param before: (4, 4) T_camera_part that the node had last published before it went blind.
-    :param after: (4, 4) T_camera_part that the node published for this cloud.
-    :param title: what moment it is.
+    :param pose: (4, 4) T_camera_part by which the cloud is placed.
+    :param eye: (4, 4) T_camera_part of the camera that looks on.
+    :param title: what moment it is, some lines of text.
     """
 
     points: np.ndarray
     on_object: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
+    pose: np.ndarray
+    eye: np.ndarray
     title: str
 
 
-def draw(path, log, report, states, reference, moment):
+def draw(path, log, report, states, reference, moments):
     """
     Write the picture.
 
@@ -52,7 +54,7 @@ def draw(path, log, report, states, reference, moment):
     :param report: :class:`~dlc_ros.demo.metrics.Report`.
     :param states: list of (time [ns], state of the node).
     :param reference: points (M, 3) of the part and their unit normals (M, 3), in its frame.
-    :param moment: :class:`Moment`, or None when the node never found the part again.
+    :param moments: list of at most three :class:`Moment`, drawn side by side.
     """
     import matplotlib
 
@@ -60,16 +62,16 @@ def draw(path, log, report, states, reference, moment):
     import matplotlib.pyplot as plt
 
     with plt.rc_context({'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}):
-        figure = plt.figure(figsize=(14, 9.6), dpi=110, facecolor='white')
+        figure = plt.figure(figsize=(14, 9.2), dpi=110, facecolor='white')
         grid = figure.add_gridspec(
-            4,
-            2,
-            height_ratios=[3.4, 0.13, 1.0, 1.0],
-            hspace=0.16,
-            wspace=0.03,
+            5,
+            COLUMNS,
+            height_ratios=[3.2, 0.13, 0.13, 0.9, 0.9],
+            hspace=0.19,
+            wspace=0.01,
             left=0.07,
             right=0.985,
-            top=0.925,
+            top=0.905,
             bottom=0.065,
         )
         verdict = 'passed' if report.passed else 'FAILED'
@@ -80,52 +82,50 @@ def draw(path, log, report, states, reference, moment):
             f'{verdict}',
             fontsize=13,
         )
-        draw_clouds(figure, grid, reference, moment)
-        times = [figure.add_subplot(grid[row, :]) for row in (1, 2, 3)]
+        draw_moments(figure, grid, reference, moments)
+        times = [figure.add_subplot(grid[row, :]) for row in (1, 2, 3, 4)]
         draw_states(times[0], log, states)
-        draw_errors(times[1], times[2], log)
+        draw_answers(times[1], log)
+        draw_errors(times[2], times[3], log)
         figure.savefig(path)
         plt.close(figure)
 
 
-def draw_clouds(figure, grid, reference, moment):
-    """The scan over the model: where the node last knew the part, and where it found it."""
-    left, right = (figure.add_subplot(grid[0, column]) for column in (0, 1))
-    for axes in (left, right):
+def draw_moments(figure, grid, reference, moments):
+    """Each moment's scan over the model."""
+    panels = [figure.add_subplot(grid[0, column]) for column in range(COLUMNS)]
+    for axes in panels:
         axes.set_axis_off()
-    if moment is None:
-        left.text(0.5, 0.5, 'the part was not found again', ha='center', transform=left.transAxes)
+    if not moments:
+        panels[0].text(0.0, 0.5, 'the part was not found again', transform=panels[0].transAxes)
         return
-    for axes, pose, title in (
-        (left, moment.before, f'{moment.title}: scan placed by the last pose before'),
-        (right, moment.after, 'the same scan placed by the pose that the node found'),
-    ):
-        draw_scene(axes, reference, moment, pose)
-        axes.set_title(title, fontsize=11, color='#333333')
-    for x, colour, name in ((0.02, MODEL, 'model'), (0.12, SCAN, 'scan')):
-        left.text(x, 0.02, f'\u25cf {name}', color=0.85 * colour, transform=left.transAxes)
+    for axes, moment in zip(panels, moments, strict=False):
+        draw_scene(axes, reference, moment)
+        axes.set_title(moment.title, fontsize=10.5, color='#333333')
+    for x, colour, name in ((0.02, MODEL, 'model'), (0.2, SCAN, 'scan')):
+        panels[0].text(
+            x, 0.02, f'\u25cf {name}', color=0.85 * colour, transform=panels[0].transAxes
+        )
 
 
-def draw_scene(axes, reference, moment, pose):
+def draw_scene(axes, reference, moment):
     """
     Points in the part's frame, seen from the camera's side, the farther ones first.
 
     :param axes: of matplotlib.
     :param reference: points and normals of the model.
     :param moment: :class:`Moment`.
-    :param pose: (4, 4) T_camera_part to place the scan with.
     """
-    # Always the view of the answer: only the scan differs between the two.
-    T_part_camera = inverse(moment.after)
+    T_part_camera = inverse(moment.eye)
     eye = T_part_camera[:3, 3]
     focus = np.array([0.0, 0.0, 0.025])
     towards = (eye - focus) / np.linalg.norm(eye - focus)
-    view = look_at(focus + 0.62 * towards, focus)
+    view = look_at(focus + 0.70 * towards, focus)
 
     points, normals = reference
     facing = np.einsum('nd,nd->n', normals, view[:3, 3] - points) > 0.0
     model, light = points[facing], normals[facing] @ LIGHT
-    placed = transform_points(inverse(pose), moment.points)
+    placed = transform_points(inverse(moment.pose), moment.points)
     scan, table = placed[moment.on_object], placed[~moment.on_object]
     thin = np.random.default_rng(0)
     scan = scan[thin.random(len(scan)) < 0.3]
@@ -147,8 +147,8 @@ def draw_scene(axes, reference, moment, pose):
     order = np.argsort(-depth)
     axes.scatter(flat[order, 0], -flat[order, 1], s=sizes[order], c=colours[order], linewidths=0)
     axes.set_aspect('equal')
-    axes.set_xlim(-0.36, 0.36)
-    axes.set_ylim(-0.21, 0.25)
+    axes.set_xlim(-0.27, 0.27)
+    axes.set_ylim(-0.19, 0.22)
 
 
 def draw_states(axes, log, states):
@@ -164,23 +164,48 @@ def draw_states(axes, log, states):
     axes.tick_params(labelbottom=False, length=0)
     for side in axes.spines.values():
         side.set_visible(False)
-    shown = [name for name in STATE_COLOURS if name in {state for _, state in states}]
-    for index, name in enumerate(shown):
-        axes.text(
-            index * 0.1,
-            1.25,
-            f'\u25a0 {name.lower()}',
-            color=STATE_COLOURS[name],
-            fontsize=9,
-            transform=axes.transAxes,
-        )
+    shown = {state for _, state in states}
+    legend(axes, 0.0, {k.lower(): v for k, v in STATE_COLOURS.items() if k in shown})
+    legend(axes, 0.66, ANSWER_COLOURS)
     axes.set_ylabel('state', rotation=0, ha='right', va='center', fontsize=9)
+
+
+def legend(axes, x, colours):
+    """Names in their colours above a strip, from ``x`` (share of its width) on."""
+    for index, (name, colour) in enumerate(colours.items()):
+        text = f'\u25a0 {name}'
+        place = x + 0.13 * index
+        axes.text(place, 1.25, text, color=colour, fontsize=9, transform=axes.transAxes)
+
+
+def draw_answers(axes, log):
+    """A line for each cloud: what became of it."""
+    limits = Limits()
+    start = min(log.frames, default=0)
+    end = 1e-9 * (max(log.frames, default=0) - start)
+    answered = {estimate.stamp_ns: estimate for estimate in log.estimates}
+    moments = {name: [] for name in ANSWER_COLOURS}
+    for stamp, frame in log.frames.items():
+        if stamp not in answered:
+            name = 'no transform'
+        elif is_right(answered[stamp], frame, limits):
+            name = 'cloud placed right'
+        else:
+            name = 'wrong'
+        moments[name].append(1e-9 * (stamp - start))
+    for name, colour in ANSWER_COLOURS.items():
+        axes.vlines(moments[name], 0.0, 1.0, color=colour, lw=1.2)
+    axes.set_ylim(0.0, 1.0)
+    axes.set_xlim(0.0, max(end, 1e-3))
+    axes.set_yticks([])
+    axes.tick_params(labelbottom=False, length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.set_ylabel('clouds', rotation=0, ha='right', va='center', fontsize=9)
 
 
 def draw_errors(above, below, log):
     """Rotation and translation error of every transform over time, with what the camera saw."""
-    from dlc_ros.demo.metrics import Limits
-
     limits = Limits()
     start = min(log.frames, default=0)
     end = 1e-9 * (max(log.frames, default=0) - start)

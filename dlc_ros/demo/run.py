@@ -86,7 +86,7 @@ def run(options):
     with Stage(out, scenario, options) as stage:
         stage.open(parameters)
         stage.play()
-    return conclude(out)
+    return conclude(out, scenario.rate)
 
 
 class Stage:
@@ -298,9 +298,14 @@ def choose_domain(asked):
     return int(given) if given and given.isdigit() else 1 + os.getpid() % 101
 
 
-def conclude(out):
+def conclude(out, rate):
     """Print the table and the verdict; the exit code."""
     report = json.loads((out / 'report.json').read_text(encoding='utf-8'))
+    if report['rate'] and report['rate'] < 0.9 * rate:
+        print(
+            f'the machine was busy with other programs: the whole simulation ran at '
+            f'{report["rate"] / rate:.0%} of its pace, {report["rate"]:.1f} clouds a second'
+        )
     print((out / 'table.txt').read_text(encoding='utf-8'))
     for name, what in (
         ('picture.png', 'picture'),
