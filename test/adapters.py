@@ -1,6 +1,7 @@
 """The two nodes behind one face, for scenarios that both must pass."""
 
 import functools
+import gc
 import importlib.util
 import threading
 from collections import deque
@@ -135,11 +136,16 @@ class RclpyNode:
         )
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        threading.Thread(target=self._executor.spin, daemon=True).start()
+        self._spinning = threading.Thread(target=self._executor.spin)
+        self._spinning.start()
         for transition in (self._node.trigger_configure, self._node.trigger_activate):
             assert transition() is TransitionCallbackReturn.SUCCESS
 
     def close(self):
         self._executor.shutdown()
+        self._spinning.join()
         self._node.close()
         self._context.try_shutdown()
+        # The participant leaves with the last reference to it, and nodes have cycles.
+        self._executor = self._node = self._context = None
+        gc.collect()

@@ -35,6 +35,7 @@ def wait_for(condition, seconds=SOON):
 
 def environment():
     """Environment of a child process: this source tree, one thread, the default middleware."""
+    ros = filter(None, [os.environ.get('PYTHONPATH')])
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -42,7 +43,7 @@ def environment():
     }
     return {
         **inherited,
-        'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'test')]),
+        'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'test'), *ros]),
         'OMP_NUM_THREADS': '1',
         'OMP_WAIT_POLICY': 'passive',
     }

@@ -3,12 +3,13 @@
 import array
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import Pose, TransformStamped
 from sensor_msgs.msg import PointCloud2, PointField
 
 # Classes of the repeated fields, by name: these messages have no two of one name.
 _ELEMENTS = {
     'transforms': TransformStamped,
+    'poses': Pose,
     'status': DiagnosticStatus,
     'values': KeyValue,
     'fields': PointField,

@@ -1,7 +1,7 @@
 """What the node publishes while it is active, and its diagnostics."""
 
 from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import PoseWithCovarianceStamped
+from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
@@ -13,7 +13,7 @@ from dlc_ros.node.ros.messages import build_message
 
 class Outlets:
     """
-    Publishers of transforms, poses and aligned clouds.
+    Publishers of transforms, poses, aligned clouds and hypotheses.
 
     :param node: rclpy node.
     :param mode: ``map`` or ``object``: decides the topics' names.
@@ -27,23 +27,30 @@ class Outlets:
 
     def prepare(self, name):
         """Open the topics of a reference, so that they can be found before its first pose."""
-        self._publisher(PoseWithCovarianceStamped, convert.pose_topic(self._mode, name))
-        self._publisher(PointCloud2, convert.aligned_topic(self._mode, name))
+        self._pose(name)
+        self._aligned(name)
+        self._hypotheses(name)
 
     def publish(self, output):
         """Publish an :class:`~dlc_ros.localization.output.Output`."""
         if output.transforms:
             self._tf.publish(build_message(TFMessage, convert.tf_values(output.transforms)))
         for pose in output.poses:
-            topic = convert.pose_topic(self._mode, pose.name)
             message = build_message(PoseWithCovarianceStamped, convert.pose_values(pose))
-            self._publisher(PoseWithCovarianceStamped, topic).publish(message)
+            self._pose(pose.name).publish(message)
+
+    def publish_debug(self, output):
+        """Publish what costs something to make, where somebody listens."""
         for cloud in output.aligned:
-            topic = convert.aligned_topic(self._mode, cloud.name)
-            publisher = self._publisher(PointCloud2, topic)
+            publisher = self._aligned(cloud.name)
             if publisher.get_subscription_count():
                 values = convert.cloud_values(cloud.stamp_ns, cloud.frame, cloud.points())
                 publisher.publish(build_message(PointCloud2, values))
+        for hypotheses in output.hypotheses:
+            publisher = self._hypotheses(hypotheses.name)
+            if publisher.get_subscription_count():
+                values = convert.hypotheses_values(hypotheses)
+                publisher.publish(build_message(PoseArray, values))
 
     def close(self):
         """Destroy the publishers."""
@@ -51,13 +58,23 @@ class Outlets:
             self._node.destroy_publisher(publisher)
         self._by_topic.clear()
 
-    def _publisher(self, kind, topic):
+    def _pose(self, name):
+        topic = convert.pose_topic(self._mode, name)
+        return self._publisher(PoseWithCovarianceStamped, topic, 10)
+
+    def _aligned(self, name):
+        return self._publisher(PointCloud2, convert.aligned_topic(self._mode, name), 2)
+
+    def _hypotheses(self, name):
+        return self._publisher(PoseArray, convert.hypotheses_topic(self._mode, name), 10)
+
+    def _publisher(self, kind, topic, depth):
         # A reference may be loaded, and so named, while the node runs.
         if topic not in self._by_topic:
             self._by_topic[topic] = self._node.create_publisher(
                 kind,
                 topic,
-                QoSProfile(depth=1),
+                QoSProfile(depth=depth),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
         return self._by_topic[topic]

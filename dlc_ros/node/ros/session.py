@@ -6,6 +6,7 @@ more thread carries out the commands that read files or wait for transforms. So 
 registration nor a big file stops ``map -> odom`` from being repeated or tf2 from listening.
 """
 
+import functools
 import gc
 import sys
 import threading
@@ -23,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from dlc_ros.localization.localizer import Localizer
 from dlc_ros.node.convert import arguments_of_initial_pose, ns_from_stamp
-from dlc_ros.node.pointcloud2 import MessageCloud
+from dlc_ros.node.pointcloud2 import MessageCloud, times_from_message
 from dlc_ros.node.ros.outlets import DiagnosticsOutlet, Outlets
 from dlc_ros.node.ros.transforms import Transforms
 from dlc_ros.node.worker import LatestOnly
@@ -54,6 +55,7 @@ class Session:
                 node.get_logger(),
                 node.get_name(),
                 self._transforms.parent_of,
+                self._transforms.clear,
             )
             opened.callback(self._free_model)
             self._diagnostics = DiagnosticsOutlet(node)
@@ -80,11 +82,10 @@ class Session:
             opened.callback(self._end_publishing)
             with self._publishing:
                 self._outlets = outlets
-            if parameters.mode == 'map':
-                timer = node.create_timer(1.0 / parameters.publish_rate, self._repeat)
-                opened.callback(node.destroy_timer, timer)
-                outlets.prepare(parameters.frames.map)
-            for name in parameters.objects.names:
+            timer = node.create_timer(1.0 / parameters.publish_rate, self._repeat)
+            opened.callback(node.destroy_timer, timer)
+            in_map = parameters.mode == 'map'
+            for name in (parameters.frames.map,) if in_map else parameters.objects.names:
                 outlets.prepare(name)
             clouds = node.create_subscription(
                 PointCloud2,
@@ -118,7 +119,7 @@ class Session:
         return result
 
     def _listen_to_commands(self, opened):
-        """Every command is a topic; ~/relocalize, which answers at once, a service too."""
+        """Every command is a topic; those without an argument are services too."""
         node = self._node
         handlers = (
             (
@@ -127,14 +128,19 @@ class Session:
                 self._on_initial_pose,
             ),
             (Empty, '~/relocalize', lambda _: self._relocalize()),
+            (Empty, '~/save_pose', lambda _: self._command(self._localizer.save_pose)),
             (String, '~/load_reference', self._on_load_reference),
             (String, '~/load_weights', self._on_load_weights),
         )
         for kind, topic, handler in handlers:
             subscription = node.create_subscription(kind, topic, handler, QoSProfile(depth=10))
             opened.callback(node.destroy_subscription, subscription)
-        service = node.create_service(Trigger, '~/relocalize', self._on_relocalize_service)
-        opened.callback(node.destroy_service, service)
+        for name, command in (
+            ('~/relocalize', self._relocalize),
+            ('~/save_pose', lambda: self._localizer.save_pose()),
+        ):
+            service = node.create_service(Trigger, name, functools.partial(_answer, command))
+            opened.callback(node.destroy_service, service)
 
     def _watch_time(self, opened):
         """Start afresh when the clock goes back, or changes between wall and simulated time."""
@@ -146,6 +152,7 @@ class Session:
         opened.callback(jumps.unregister)
 
     def _free_model(self):
+        self._localizer.close()
         self._localizer = None
         gc.collect()
         # Give the memory that torch keeps in reserve back to the device.
@@ -179,11 +186,6 @@ class Session:
     def _on_load_weights(self, message):
         self._command(self._localizer.load_weights, message.data)
 
-    def _on_relocalize_service(self, _request, response):
-        result = self._relocalize()
-        response.success, response.message = result.accepted, result.message
-        return response
-
     def _relocalize(self):
         result = self._localizer.relocalize()
         self._report()
@@ -208,10 +210,9 @@ class Session:
             message.header.frame_id,
             MessageCloud(message),
             arrival_ns,
+            times=lambda: times_from_message(message),
         )
         self._publish(output)
-        if output.changes:
-            self._report()
 
     # Any thread.
 
@@ -219,6 +220,10 @@ class Session:
         with self._publishing:
             if self._outlets is not None:
                 self._outlets.publish(output)
+                self._localizer.on_published(output, self._now_ns())
+                self._outlets.publish_debug(output)
+        if output.changes:
+            self._report()
 
     def _end_publishing(self):
         with self._publishing:
@@ -230,3 +235,10 @@ class Session:
 
     def _now_ns(self):
         return self._node.get_clock().now().nanoseconds
+
+
+def _answer(command, _request, response):
+    """Carry out a command that answers at once, as a std_srvs/Trigger."""
+    result = command()
+    response.success, response.message = result.accepted, result.message
+    return response
