@@ -15,10 +15,11 @@ from dlc_training.data.solids import make_solid
 FEWEST_POINTS = 300
 _MOST_POINTS = 2500
 _ATTEMPTS = 3
-# Share of the source that the target has too, within 0.15 of the target's radius.
-LEAST_OVERLAP = 0.25
-# A target flatter than this is a bare wall, which tells no pose.
-_FLAT = 0.04
+# Share of the source that the target has too, within 0.08 of the target's radius.
+LEAST_OVERLAP = 0.3
+# A cloud flatter than this is a bare wall, which tells no pose; a source smaller than this beside
+# its target covers a handful of the target's keypoints.
+_FLAT, _SMALL = 0.04, 0.3
 
 
 @dataclass(frozen=True)
@@ -149,10 +150,12 @@ def _of_scene(maker):
         source, target = (rng.permutation(cloud)[:_MOST_POINTS] for cloud in maker(rng))
         if min(len(source), len(target)) < FEWEST_POINTS:
             return None
-        spread = np.linalg.eigvalsh(np.cov(target.T))
-        if spread[0] < _FLAT**2 * spread.sum():
+        own, spread = (np.linalg.eigvalsh(np.cov(cloud.T)) for cloud in (source, target))
+        if own[0] < _FLAT**2 * own.sum() or spread[0] < _FLAT**2 * spread.sum():
             return None
-        shared = overlap(source, target, 0.15 * np.sqrt(spread.sum()))
+        if own.sum() < _SMALL**2 * spread.sum():
+            return None
+        shared = overlap(source, target, 0.08 * np.sqrt(spread.sum()))
         return (source, target) if shared >= LEAST_OVERLAP else None
 
     return make
