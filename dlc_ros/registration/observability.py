@@ -25,7 +25,7 @@ _PLANES = 8
 # direction would drown in chance.
 _SAMPLES = (500, 2_500)
 # How many times as much as is asked for tells already.
-_CLEARLY = 10.0
+_CLEARLY = 2.0
 # Share of the points that certainly holds a direction. On clean clouds fewer do: what lifts the
 # mean square distance to so many times what it is at the pose, which the refinement made small.
 _CERTAIN = 0.003

@@ -21,6 +21,9 @@ from dlc_ros.registration.weights import load_weights
 RANKING_BETA = BETAS[2]
 _FEATURE_STARTS = 16
 _DESCENDING = 8
+# Poses that are evaluated together on a CPU: their pairs of keypoints then fit its cache, and the
+# allocator keeps the memory.
+_AT_ONCE = 8
 # Standard deviations [rad, network units] of a prior from whose mean alone it is descended.
 _NEAR_ANGLE, _NEAR_LENGTH = 0.15, 0.1
 
@@ -169,13 +172,23 @@ class Landscape:
         return sigma[3:].max() > _NEAR_ANGLE or sigma[:3].max() > _NEAR_LENGTH * self._target.scale
 
     def _descend(self, rotation, translation, betas):
-        rotation, translation = rotation[None], translation[None]
-        for beta in betas:
-            rotation, translation = self._energy.step(rotation, translation, beta)
-        return rotation[0], translation[0]
+        ends = []
+        for pose in self._batches(rotation, translation):
+            for beta in betas:
+                pose = self._energy.step(*pose, beta)
+            ends.append(pose)
+        rotations, translations = zip(*ends, strict=True)
+        return torch.cat(rotations, 1)[0], torch.cat(translations, 1)[0]
 
     def _value(self, rotation, translation, beta):
-        return self._energy.value(rotation[None], translation[None], beta)[0]
+        batches = self._batches(rotation, translation)
+        return torch.cat([self._energy.value(*pose, beta) for pose in batches], 1)[0]
+
+    def _batches(self, rotation, translation):
+        """Poses (P, ...) as pairs of (1, p, ...): all at once on a GPU, few at a time on a CPU."""
+        size = _AT_ONCE if rotation.device.type == 'cpu' else max(len(rotation), 1)
+        parts = zip(rotation.split(size), translation.split(size), strict=True)
+        return [(part[0][None], part[1][None]) for part in parts]
 
     def _to_network(self, transforms):
         """Poses (P, 4, 4) between the clouds' frames -> between the networks' frames."""

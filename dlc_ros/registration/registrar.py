@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlc_ros.errors import ParameterError
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
 from dlc_ros.registration.gate import Evidence, Fit, Rival, confidence, judge
+from dlc_ros.registration.host import Host
 from dlc_ros.registration.majority import majority
 from dlc_ros.registration.observability import free_directions, resisted, unexplained_motion
 from dlc_ros.registration.options import RegistrationOptions
@@ -54,7 +54,7 @@ class Registrar:
         :param options: :class:`RegistrationOptions`; None takes the defaults.
         :raises CloudError: the reference cannot be registered against.
         :raises WeightsError: the weights cannot be loaded.
-        :raises ParameterError: the device or the refining library is not available.
+        :raises ParameterError: the refining library is not available.
         """
         self.options = options or RegistrationOptions()
         points = validate_cloud(reference, self.options.min_points, 'reference')
@@ -62,13 +62,9 @@ class Registrar:
         local = self._frame.localize(points)
         self._radius = cloud_radius(local)
         self._refiner = Refiner(local, self.options)
-        self._predictor = None
+        self._host = None
         if self.options.use_predictor:
-            # torch is imported here, and only for a registrar that predicts.
-            from dlc_ros.registration.predictor import Predictor
-
-            self._predictor = Predictor.load(weights, _device(self.options.device))
-            self._described = self._predictor.describe(self._refiner.target.points)
+            self._host = Host(weights, self.options.device, self._refiner.target.points)
 
     @property
     def provenance(self):
@@ -79,13 +75,13 @@ class Registrar:
         ``weights``, ``weights_sha256`` and ``trained_on``: the file and what its model card says
         about its training, empty without a predictor.
         """
-        if self._predictor is None:
+        if self._host is None:
             names = ('fallback', 'weights', 'weights_sha256', 'trained_on')
             return {'device': 'cpu', **dict.fromkeys(names, '')}
-        loaded = self._predictor.loaded
+        loaded = self._host.predictor.loaded
         return {
-            'device': str(self._predictor.device),
-            'fallback': '',
+            'device': str(self._host.predictor.device),
+            'fallback': self._host.fallback,
             'weights': str(loaded.path),
             'weights_sha256': loaded.sha256,
             'trained_on': loaded.trained_on,
@@ -112,7 +108,19 @@ class Registrar:
         prior = None
         if init is not None:
             prior = PosePrior.of(init, init_covariance, self._frame, frame, self._radius)
+        mismatch = unit_mismatch(cloud_radius(local), self._radius)
         clock.lap('validate')
+        if mismatch and prior is None:
+            # A long search would end in the same words.
+            return self._refused(mismatch, frame, clock)
+
+        def search():
+            return self._search(local, frame, prior, mismatch, clock)
+
+        return self._host.run(search) if self._host else search()
+
+    def _search(self, local, frame, prior, mismatch, clock):
+        """Register a checked cloud in its local frame."""
         source = self._refiner.prepare(local)
         clock.lap('reduce')
         landscape = self._landscape(source)
@@ -135,9 +143,8 @@ class Registrar:
         evidence = self._evidence(source, answer, candidates, prior, witness)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
-        if verdict.status is not Status.ACCEPTED:
-            mismatch = unit_mismatch(cloud_radius(local), self._radius)
-            reason = f'{mismatch}; {reason}' if mismatch else reason
+        if mismatch and verdict.status is not Status.ACCEPTED:
+            reason = f'{mismatch}; {reason}'
         degenerate = verdict.status is Status.DEGENERATE
         covariance = self._covariance(best.agreement, free, source.full)
         # From the local source frame back to the given one: the lever arm.
@@ -160,12 +167,22 @@ class Registrar:
             candidates=tuple(self._given(candidate.transform, frame) for candidate in candidates),
         )
 
+    def _refused(self, reason, frame, clock):
+        """A rejection without a search: centroids aligned, nothing known."""
+        spread = np.repeat([self._radius, np.pi / np.sqrt(3.0)], 3)
+        transform = self._given(np.eye(4), frame)
+        return Registration(
+            transform, np.diag(spread**2), 0.0, Status.REJECTED, reason, clock.stages
+        )
+
     def _landscape(self, source):
         """The predictor's energy over poses of this source; None without a predictor."""
-        if self._predictor is None:
+        if self._host is None:
             return None
-        described = self._predictor.describe(source.full.points, self._described.scale)
-        return self._predictor.landscape(described, self._described)
+        predictor, reference = self._host.predictor, self._host.reference
+        return predictor.landscape(
+            predictor.describe(source.full.points, reference.scale), reference
+        )
 
     def _starts(self, source, prior, landscape):
         """Poses to refine, each with its first correspondence distance (None: near)."""
@@ -309,17 +326,6 @@ def _support(witness, transforms):
     if witness is None:
         return [None] * len(transforms)
     return witness.support(transforms).tolist()
-
-
-def _device(name):
-    """Torch device of the ``device`` option."""
-    import torch
-
-    if name == 'auto':
-        return 'cuda' if torch.cuda.is_available() else 'cpu'
-    if name == 'cuda' and not torch.cuda.is_available():
-        raise ParameterError('device: cuda asked for, but torch finds no CUDA device; use auto')
-    return name
 
 
 class _Answer(NamedTuple):
