@@ -1,32 +1,33 @@
 """``dlc-train``: a configuration in, weights with their model card out."""
 
 import argparse
-import json
-import platform
 import shlex
 import sys
-import time
 from pathlib import Path
 
-import torch
-
-import dlc_ros
 from dlc_ros.errors import DlcError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.config import load_config
-from dlc_training.engine import Trainer
+from dlc_training.engine import Interrupted, Trainer
 from dlc_training.evaluate.landscape import measure_basin, measure_rays
 from dlc_training.evaluate.shapes import GeneratedShapes
+from dlc_training.model_card import model_card
+from dlc_training.objective import OBJECTIVES
 
 
 def main(arguments=None):
     """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
     options = _parser().parse_intermixed_args(arguments)
     try:
-        return _train(options)
+        if options.tune:
+            return _tune(options)
+        return _compare(options) if options.compare else _train(options)
+    except Interrupted as error:
+        print(f'{error}; the same command continues in {options.out}', file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
         print(
-            f'interrupted; the same command continues from {options.out}/checkpoint.pt',
+            f'interrupted; the same command continues from the last checkpoint in {options.out}',
             file=sys.stderr,
         )
         return 130
@@ -44,13 +45,11 @@ def _parser():
     parser.add_argument(
         '--config',
         metavar='YAML',
-        help='configuration file, or the name of one that ships: default, smoke; '
+        help='configuration file, or the name of one that ships: default, smoke, overfit; '
         'left out: default',
     )
     parser.add_argument('--out', metavar='DIR', required=True, help='folder of the run')
-    parser.add_argument(
-        '--objective', choices=('dlc', 'none'), help='short for objective.name=...'
-    )
+    parser.add_argument('--objective', choices=OBJECTIVES, help='short for objective.name=...')
     parser.add_argument(
         '--weights',
         metavar='FILE',
@@ -68,6 +67,33 @@ def _parser():
         metavar='PAIRS',
         help='measure basin and rays of the landscape on so many unseen pairs, for the model card',
     )
+    study = parser.add_argument_group('studies of objectives')
+    study.add_argument(
+        '--tune',
+        type=_count,
+        metavar='TRIALS',
+        help='look for settings of each objective, in so many trials; continued when run again',
+    )
+    study.add_argument(
+        '--compare',
+        type=_count,
+        metavar='SEEDS',
+        help='train every objective with so many seeds, at equal steps and at equal time',
+    )
+    study.add_argument(
+        '--objectives',
+        nargs='+',
+        choices=OBJECTIVES,
+        default=OBJECTIVES,
+        metavar='NAME',
+        help='of the study; left out: all',
+    )
+    study.add_argument(
+        '--pairs', type=_count, default=100, help='held-out pairs of the study; default: 100'
+    )
+    study.add_argument(
+        '--tuned', type=Path, metavar='JSON', help='compare with the settings of a --tune'
+    )
     parser.add_argument('--note', default='', help='remark for the model card')
     parser.add_argument(
         'overrides', nargs='*', metavar='key=value', help='e.g. optimiser.steps=100 seed=3'
@@ -75,16 +101,52 @@ def _parser():
     return parser
 
 
-def _train(options):
+def _count(text):
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _config(options, more=()):
     overrides = list(options.overrides)
     if options.objective:
         overrides.append(f'objective.name={options.objective}')
-    config = load_config(options.config, overrides)
-    trainer = Trainer(config, options.out)
+    return load_config(options.config, [*overrides, *more])
+
+
+def _tune(options):
+    from dlc_training import tuning
+
+    tuning.tune(
+        lambda more: _config(options, more), options.objectives, options.tune, Path(options.out),
+        options.pairs,
+    )  # fmt: skip
+    print((Path(options.out) / tuning.TABLE).read_text())
+    return 0
+
+
+def _compare(options):
+    from dlc_training import comparison, tuning
+
+    tuned = tuning.read_best(options.tuned) if options.tuned else None
+    comparison.compare(
+        lambda more: _config(options, more), options.objectives, options.compare,
+        Path(options.out), options.pairs, tuned,
+    )  # fmt: skip
+    print((Path(options.out) / comparison.TABLE).read_text())
+    return 0
+
+
+def _train(options):
+    trainer = Trainer(_config(options), options.out)
     if not options.export:
         trainer.run()
     elif trainer.step == 0:
         raise DlcError(f'no checkpoint in {options.out}; train first, without --export')
+    trainer.processes.close()
+    if not trainer.processes.writes:
+        return 0
     weights = Path(options.weights or Path(options.out) / 'weights.safetensors')
     net, card = trainer.averaged(), model_card(trainer, _command(options))
     if options.note:
@@ -113,33 +175,6 @@ def _command(options):
     if options.objective:
         words += ['--objective', options.objective]
     return shlex.join([*words, '--out', Path(options.out).name, *options.overrides])
-
-
-def model_card(trainer, command):
-    """
-    Return what a user of the weights should know, as a JSON-able dict.
-
-    :param trainer: a :class:`Trainer` that has run.
-    :param command: that trains the same again.
-    """
-    device = trainer.device.type
-    hardware = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
-    return {
-        'name': 'dlc_ros pose predictor',
-        'licence': 'Apache-2.0',
-        'data': 'generated solids and rooms (dlc_training.data), no recorded or downloaded data',
-        'command': command,
-        'configuration': json.loads(trainer.config.model_dump_json()),
-        'steps': trainer.step,
-        'minutes': round(trainer.seconds / 60, 1),
-        'hardware': f'{device} ({hardware}), {trainer.config.threads} thread(s)',
-        'versions': {
-            'dlc_ros': dlc_ros.__version__,
-            'torch': torch.__version__,
-            'python': platform.python_version(),
-        },
-        'date': time.strftime('%Y-%m-%d', time.gmtime()),
-    }
 
 
 if __name__ == '__main__':

@@ -39,7 +39,7 @@ def worst_perturbations(
     """
     if at_truth is None:
         with torch.no_grad():
-            at_truth = energy(manifold.move(truth, torch.zeros_like(xi)))
+            at_truth = energy(manifold.move(truth, torch.zeros_like(xi[:, :1])))
     at_truth = at_truth.detach()
     worst, most = xi, None
     for step in range(ascent.steps + 1):

@@ -94,13 +94,13 @@ def convexification_loss(
     :param truth: what ``manifold.move`` takes; for B samples.
     :param xi: (B, P, D) perturbations, in units of the radius in which convexity is asked for.
     :param lam: (B, P) in 0..1.
-    :param at_truth: (B, P) energies at the truth where they are known already.
+    :param at_truth: (B, P) or (B, 1) energies at the truth where they are known already.
     :param weight: (B, P) in 0..1, for perturbations that hardly change the observation (a
         symmetric object): the energy must not be pushed up at a pose that is as right.
     :return: scalar ``rho *`` reduced hinges, and dict of (B, P) hinge values.
     """
     if at_truth is None:
-        at_truth = energy(manifold.move(truth, torch.zeros_like(xi)))
+        at_truth = energy(manifold.move(truth, torch.zeros_like(xi[:, :1])))
     signed = violations(energy, manifold, truth, xi, lam, options.mu, at_truth)
     terms = {name: value.relu() for name, value in signed.items()}
     total = sum(terms[name] for name in options.hinges)
