@@ -32,7 +32,7 @@ _BESIDE_WALLS = (
 _IN_THE_MIDDLE = (furniture.table, furniture.chair, furniture.chair, household.carton)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
     """
     Somewhere a sensor may be.

@@ -7,8 +7,8 @@ from dlc_training.data.primitives import Box, Ellipsoid, Frustum
 
 # Smallest divisor: a ray parallel to a face is taken as turned by a hair.
 _TINY = 1e-9
-# Share by which bounding spheres are widened, against rounding in float32.
-_SLACK = 1e-3
+# Share of a squared distance that rounding in float32 may take.
+_ROUNDING = 4e-6
 
 
 class Pack:
@@ -22,7 +22,7 @@ class Pack:
         self.device = device
         self.rotation = self._stacked([p.rotation for p in primitives])
         self.translation = self._stacked([p.translation for p in primitives])
-        self.radius = self._stacked([p.radius for p in primitives]) * (1 + _SLACK)
+        self.radius = self._stacked([p.radius for p in primitives]) * (1 + 1e-5)
 
     def _stacked(self, rows):
         return torch.from_numpy(np.array(rows, np.float32)).to(self.device)
@@ -67,8 +67,8 @@ class Pack:
         square = (centres**2).sum(1) + (starts**2).sum(1, keepdim=True)
         if len(starts) > 1:
             square = square - 2 * starts @ centres.T
-        radius = self.radius[chosen] + _SLACK * 0.01 * (centres**2).sum(1).sqrt()
-        touched = passing * passing >= square - radius**2
+        radius = self.radius[chosen]
+        touched = passing * passing >= square * (1 - _ROUNDING) - radius**2
         touched &= (passing > -radius) & (passing < limit + radius)
         return touched.nonzero(as_tuple=True)
 

@@ -22,7 +22,7 @@ def _like(constant, values):
     return constant
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Primitive:
     """
     A placed primitive; local coordinates are ``(p - translation) @ rotation``.
@@ -57,7 +57,7 @@ class Primitive:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box(Primitive):
     """Cuboid; ``half`` (3,) are half its edge lengths."""
 
@@ -94,7 +94,7 @@ class Box(Primitive):
         return points, normals
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frustum(Primitive):
     """Capped cone about local z: radius ``bottom`` at -height/2 and ``top`` at +height/2."""
 
@@ -153,7 +153,7 @@ class Frustum(Primitive):
         return points, np.where((part == 0)[:, None], side, cap)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ellipsoid(Primitive):
     """Ellipsoid with semi-axes ``half`` (3,)."""
 
@@ -189,7 +189,7 @@ class Ellipsoid(Primitive):
         return points[:n], normals[:n]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Torus(Primitive):
     """Torus about local z: ring radius ``major``, tube radius ``minor`` (smaller)."""
 

@@ -96,7 +96,10 @@ class DepthCamera:
 
     def _bled(self, depth, rng):
         """Depths of pixels beside a jump, drawn towards the other side of it."""
-        other = np.roll(depth, rng.choice((-1, 1)), axis=rng.integers(2))
+        step, axis = rng.choice((-1, 1)), rng.integers(2)
+        other = np.roll(depth, step, axis)
+        border = (slice(None),) * axis + (0 if step > 0 else -1,)
+        other[border] = depth[border]  # no neighbour there
         jump = np.abs(other - depth) > 0.06 * depth
         mixed = jump & (rng.uniform(size=depth.shape) < self.bleeding)
         return np.where(mixed, depth + rng.uniform(size=depth.shape) * (other - depth), depth)

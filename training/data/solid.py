@@ -1,4 +1,4 @@
-"""One solid: primitives joined and cut; samples of its surface, and what a sensor sees of it."""
+"""One solid: primitives joined and cut; its distance, and samples of its surface."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -10,7 +10,7 @@ import torch
 _TOUCHING = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Solid:
     """
     The union of ``parts`` minus the union of ``cuts``, in any frame.
@@ -111,38 +111,6 @@ class Solid:
             inside = [p.distance(points[rows]) < _TOUCHING for p in self.parts]
             keep[rows] &= np.logical_or.reduce(inside)
         return keep
-
-    def visible_from(self, eye, points, normals, steps=20):
-        """
-        Which surface points a sensor sees.
-
-        Marches from each point towards the eye by the signed distance (sphere tracing); a ray
-        that comes close to the surface again is blocked.
-
-        :param eye: (3,) position of the sensor.
-        :param points: (n, 3) points on the surface.
-        :param normals: (n, 3) outward unit normals.
-        :return: (n,) bool.
-        """
-        ray = eye - points
-        length = np.linalg.norm(ray, axis=1)
-        ray /= length[:, None]
-        visible = np.einsum('ij,ij->i', ray, normals) > 0.05
-        index = np.flatnonzero(visible)
-        travelled = np.full(len(index), 0.02)
-        start, direction, far = points[index] + 0.01 * normals[index], ray[index], length[index]
-        active = np.ones(len(index), bool)
-        for _ in range(steps):
-            gap = self.distance(start[active] + travelled[active, None] * direction[active])
-            blocked = gap < 1e-3
-            rows = np.flatnonzero(active)
-            visible[index[rows[blocked]]] = False
-            travelled[rows] += np.maximum(gap, 0.01)
-            active[rows[blocked]] = False
-            active &= travelled < far
-            if not active.any():
-                break
-        return visible
 
     def placed(self, rotation, translation):
         """The same solid moved by ``p -> rotation @ p + translation``."""
