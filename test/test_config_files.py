@@ -12,9 +12,12 @@ from dlc_ros.localization.parameters import describe, load_yaml
 CONFIG = Path(__file__).resolve().parent.parent / 'config'
 FILES = sorted(CONFIG.glob('*.yaml'))
 EXPECTED = {
+    'cpu_only.yaml': 'map',
     'demo.yaml': 'object',
     'depth_camera_object.yaml': 'object',
     'indoor_lidar.yaml': 'map',
+    'jetson.yaml': 'map',
+    'outdoor_lidar.yaml': 'map',
 }
 
 

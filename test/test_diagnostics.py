@@ -182,7 +182,7 @@ def test_clouds_that_are_old_when_they_arrive_warn_of_the_clocks(tmp_path):
     rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
     rig.tree.insert('odom', 'base_link', at(0), odom_from_base(0))
     output = rig.localizer.on_cloud(at(0), 'lidar', rig.lidar_points(0), arrival_ns=at(90_000))
-    assert len(output.transforms) == 1
+    assert output.transforms
     entry = rig.status('input', 90_000)
     assert entry.level == WARN
     assert float(entry.values['age at arrival [s]']) == pytest.approx(90_000)

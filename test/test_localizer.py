@@ -1,6 +1,9 @@
 """The localizer with the real registrar: a robot in a room, a part on a table."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from rig import (
     BASE_FROM_LIDAR,
     apply,
@@ -11,8 +14,10 @@ from rig import (
 from scipy.spatial.transform import Rotation
 
 from dlc_ros.localization.localizer import Localizer
-from dlc_ros.localization.parameters import from_flat
+from dlc_ros.localization.parameters import from_flat, load_yaml
 from dlc_ros.localization.transforms import TransformTree
+
+CONFIG = Path(__file__).resolve().parent.parent / 'config'
 
 
 def room(generator, count):
@@ -34,34 +39,34 @@ def angle_between(first, second):
     return Rotation.from_matrix(first[:3, :3].T @ second[:3, :3]).magnitude()
 
 
-def test_a_robot_drives_through_a_mapped_room(tmp_path):
-    """The whole path with small_gicp: other samples of the room than the map's, a known drive."""
+MAP_CONFIGS = ['cpu_only', 'indoor_lidar', 'jetson', 'outdoor_lidar']
+
+
+@pytest.mark.parametrize('config', ['', *MAP_CONFIGS], ids=['refinement alone', *MAP_CONFIGS])
+def test_a_robot_drives_through_a_mapped_room(tmp_path, config):
+    """Other samples of the room than the map's, a known drive; with each shipped map config."""
     generator = np.random.default_rng(0)
     np.save(tmp_path / 'room.npy', room(generator, 12_000))
     tree = TransformTree()
     tree.insert('base_link', 'lidar', 0, BASE_FROM_LIDAR, static=True)
-    localizer = Localizer(
-        from_flat(
-            {
-                'mode': 'map',
-                'reference': str(tmp_path / 'room.npy'),
-                'registration.use_predictor': False,
-            }
-        ),
-        tree.lookup,
-    )
+    values = {'reference': str(tmp_path / 'room.npy')}
+    if config:
+        parameters = load_yaml(CONFIG / f'{config}.yaml', values)
+    else:
+        parameters = from_flat({**values, 'mode': 'map', 'registration.use_predictor': False})
+    localizer = Localizer(parameters, tree.lookup)
     assert localizer.problems == ()
     map_from_odom = pose((0, 0, 0.4), (4.0, 2.0, 0.5))
     published = TransformTree()
-    for seconds in np.arange(0, 2, 0.2):
+    for seconds in np.arange(0, 1.6, 0.2):
         tree.insert('odom', 'base_link', at(seconds), odom_from_base(seconds))
         map_from_lidar = map_from_odom @ odom_from_base(seconds) @ BASE_FROM_LIDAR
-        if seconds == 0:
+        if seconds == 0 and not config:
             start = map_from_odom @ pose((0, 0, 0.03), (0.1, -0.1, 0))
             assert localizer.on_initial_pose(at(0), 'map', start, np.zeros((6, 6))).accepted
         scan = apply(np.linalg.inv(map_from_lidar), room(generator, 6_000))
         output = localizer.on_cloud(at(seconds), 'lidar', scan.astype(np.float32))
-        (correction,) = output.transforms
+        *_, correction = output.transforms
         published.insert(correction.parent, correction.child, at(seconds), correction.matrix)
         published.insert('odom', 'base_link', at(seconds), odom_from_base(seconds))
         found = published.lookup('map', 'base_link', at(seconds))

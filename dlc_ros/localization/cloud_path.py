@@ -175,6 +175,7 @@ class CloudPath:
             scene.source_frame,
             scene.fixed_from_source,
         )
+        fresh = tracker not in belief.tracking
         tracker.accept(pose, decision.reason)
         belief.monitor.accepted(tracker.name, scene.stamp_ns)
         estimate = belief.mode.pose(tracker.name, scene, decision.transform, decision.covariance)
@@ -182,13 +183,13 @@ class CloudPath:
             tracker.name, tracker.name, scene.stamp_ns, scene.points, decision.transform
         )
         try:
-            transform = belief.mode.transform(tracker.name, scene, decision.transform)
+            transforms = belief.mode.transforms(tracker.name, scene, decision.transform, fresh)
         except TransformUnavailable as error:
             belief.monitor.not_published(str(error))
             belief.report('parent', str(error))
-            transform = None
+            transforms = ()
         return Output(
-            transforms=(transform,) if transform else (),
+            transforms=transforms,
             poses=(estimate,),
             aligned=(aligned,),
             hypotheses=hypotheses,

@@ -17,19 +17,23 @@ class HeldTransform:
         self._transform = None
         self._newest_date_ns = 0
 
-    def take(self, transform, tolerance_s):
+    def take(self, transform, tolerance_s, fresh):
         """
         Hold a transform.
 
         :param transform: :class:`~dlc_ros.localization.output.StampedTransform`, dated as its
             cloud.
         :param tolerance_s: seconds to date it forward.
-        :returns: the transform to publish.
+        :param fresh: whether nothing was published before it, or what was wrong: it is then
+            given with its own date too, so that no consumer interpolates between the two.
+        :returns: tuple of the transforms to publish.
         """
         self._transform = transform
-        date_ns = transform.stamp_ns + round(tolerance_s * 1e9)
-        self._newest_date_ns = max(date_ns, self._newest_date_ns + 1)
-        return replace(transform, stamp_ns=self._newest_date_ns)
+        dates_ns = [transform.stamp_ns + round(tolerance_s * 1e9)]
+        if fresh and self._newest_date_ns < transform.stamp_ns < dates_ns[0]:
+            dates_ns.insert(0, transform.stamp_ns)
+        self._newest_date_ns = dates_ns[-1] = max(dates_ns[-1], self._newest_date_ns + 1)
+        return tuple(replace(transform, stamp_ns=date_ns) for date_ns in dates_ns)
 
     def repeat(self, now_ns, tolerance_s, timeout_s):
         """

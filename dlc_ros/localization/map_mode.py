@@ -79,10 +79,11 @@ class MapMode:
         frames = self.parameters.frames
         return PoseEstimate(frames.base, frames.map, scene.stamp_ns, transform, covariance)
 
-    def transform(self, _name, scene, transform):
+    def transforms(self, _name, scene, transform, fresh):
         """
-        Transform to publish; None if none is asked for.
+        Transforms to publish, as a tuple; empty if none is asked for.
 
+        :param fresh: whether the pose was not known before.
         :raises TransformUnavailable: map -> base_link was asked for, but base_link has a parent.
         """
         frames = self.parameters.frames
@@ -90,9 +91,9 @@ class MapMode:
         if frames.odom:
             matrix = compose(transform, inverse(scene.fixed_from_source))
             correction = StampedTransform(frames.map, frames.odom, scene.stamp_ns, matrix)
-            return self._held.take(correction, tolerance)
+            return self._held.take(correction, tolerance, fresh)
         if not self.parameters.publish_map_to_base:
-            return None
+            return ()
         parent = self._parent_of(frames.base)
         if parent is not None and not (self._gave_parent and parent == frames.map):
             raise TransformUnavailable(
@@ -101,7 +102,7 @@ class MapMode:
             )
         self._gave_parent = True
         date_ns = scene.stamp_ns + round(tolerance * 1e9)
-        return StampedTransform(frames.map, frames.base, date_ns, transform)
+        return (StampedTransform(frames.map, frames.base, date_ns, transform),)
 
     def repeat(self, now_ns):
         """

@@ -111,10 +111,10 @@ class ObjectMode:
         place = self.place(scene, transform)
         return PoseEstimate(name, self.frame(scene), scene.stamp_ns, place, covariance)
 
-    def transform(self, name, scene, transform):
-        """Transform to publish, dated as the cloud."""
+    def transforms(self, name, scene, transform, _fresh):
+        """Tuple of the transform to publish, dated as the cloud."""
         place = self.place(scene, transform)
-        return StampedTransform(self.frame(scene), name, scene.stamp_ns, place)
+        return (StampedTransform(self.frame(scene), name, scene.stamp_ns, place),)
 
     def repeat(self, _now_ns):
         """Give None: an object may be moved by anybody at any time, so nothing is repeated."""

@@ -1,6 +1,7 @@
 """References: point cloud files, their hashes, and the registrars built on them."""
 
 import hashlib
+import os
 import sys
 import threading
 import weakref
@@ -71,7 +72,7 @@ def make_registrar(points, weights, options):
     Build the registrar that the library and the command line use.
 
     A robot's computer has more to do than this node: torch is held to ``options.threads``, in
-    all threads of the process.
+    all threads of the process, and what waits for work sleeps instead of spinning.
 
     :param points: (N, 3) reference points [m].
     :param weights: weights file; empty takes the ones in the package.
@@ -79,6 +80,8 @@ def make_registrar(points, weights, options):
     :raises CloudError, WeightsError: what :class:`dlc_ros.Registrar` raises.
     :raises DlcError: a library is missing.
     """
+    # Spinning beside other busy processes costs ten times the work; read when OpenMP is loaded.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     # torch is loaded here, when a node is configured, not when this module is imported.
     try:
         from dlc_ros.registration.registrar import Registrar

@@ -197,6 +197,9 @@ class LocalizerNode:
             times=lambda: times_from_message(message),
         )
         self._publish_output(output)
+        if output.transforms:
+            # It took a while to register: bring map -> odom up to now.
+            self._repeat_transform()
 
     def _repeat_transform(self):
         self._publish_output(self._localizer.on_timer(self._clock.now_ns()))
