@@ -5,13 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlc_training.data.interiors import make_corridor, make_hall, make_interior
+from dlc_training.data import scene_pairs
+from dlc_training.data.blocks import box
+from dlc_training.data.interiors import Place, make_corridor, make_hall, make_interior
 from dlc_training.data.outdoors import make_outdoors
 from dlc_training.data.pairs import LEAST_OVERLAP, make_pair
 from dlc_training.data.preview import main
 from dlc_training.data.scene import Scene
-from dlc_training.data.scene_pairs import changed, fused, overlap
+from dlc_training.data.scene_pairs import (
+    changed,
+    fragment_pair,
+    fused,
+    overlap,
+    room_pair,
+    scan_pair,
+)
 from dlc_training.data.sensors import DepthCamera, SpinningLidar, looking_at
+from dlc_training.data.solid import Solid
 
 PLACES = [make_interior, make_hall, make_corridor, make_outdoors]
 QUIET = {'noise': 0.0, 'dropout': 0.0}
@@ -128,6 +138,17 @@ def test_fused_images_lie_on_what_was_there():
     # Believed poses are off by a centimetre, means of a voxel by a part of its 9 cm.
     assert np.median(error) < 0.02
     assert np.quantile(error, 0.95) < 0.09
+
+
+@pytest.mark.parametrize('make', [fragment_pair, room_pair, scan_pair])
+def test_a_sensor_that_sees_nothing_is_no_accident(make, monkeypatch):
+    """Inside a cupboard, say: the maker returns an empty cloud, and another place is drawn."""
+    nothing = Place((Solid((box((0, 0, 900), (0.1, 0.1, 0.1)),)),), (), np.array([2.0, 2.0, 1.3]))
+    for name in ('make_interior', 'make_hall', 'make_corridor', 'make_outdoors'):
+        monkeypatch.setattr(scene_pairs, name, lambda rng: nothing)
+    for seed in range(6):
+        source, target = make(np.random.default_rng(seed))
+        assert source.shape == target.shape == (0, 3)
 
 
 def test_the_preview_is_drawn_and_refuses_what_it_cannot_do(tmp_path, capsys):

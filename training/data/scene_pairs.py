@@ -148,6 +148,8 @@ def _path(rng, place, count, aim=None):
 
 def _overlapping(rng, place, camera, first, target):
     """A path that sees at least the least overlap of the target's points, if one is found."""
+    if not len(target):  # nothing was seen from inside a cupboard: no pair comes of it
+        return _path(rng, place, camera[1])
     best, most = None, -1.0
     for _ in range(_DRAWS):
         aim = target[rng.integers(len(target))] + rng.normal(size=3) * 0.2
@@ -240,7 +242,7 @@ def _surveyed(rng, scene, lidar, stands):
         points = lidar.scan(scene, pose, rng, share=share).points
         clouds.append(points @ pose[:3, :3].T + pose[:3, 3])
     cloud = np.concatenate(clouds)
-    if rng.uniform() < 0.5 * (len(stands) == 1):
+    if len(cloud) == 0 or rng.uniform() < 0.5 * (len(stands) == 1):
         return cloud
     spread = np.sqrt(((cloud - cloud.mean(0)) ** 2).sum(1).mean())
     return _thinned(rng, cloud, spread * rng.uniform(0.01, 0.06))

@@ -144,8 +144,7 @@ class _Lidar:
         origins, heading = _moved(rays, times / self.period, pose, end_pose)
         ranges, cosine, parts = _met(scene, origins, heading, self.far)
         seen = (ranges > self.near) & (ranges < self.far)
-        with np.errstate(divide='ignore', over='ignore'):
-            strength = cosine * (self.reach / ranges) ** 2
+        strength = cosine * (self.reach / np.maximum(ranges, self.near)) ** 2
         returned = (1 - self.dropout) * (1 - 0.5**strength)
         seen &= rng.uniform(size=len(ranges)) < returned
         measured = ranges[seen] + self.noise * rng.normal(size=seen.sum())
@@ -214,7 +213,7 @@ def _met(scene, origins, heading, limit):
     """Ranges, cosines of incidence and solids that rays meet, as numpy arrays."""
     hits = scene.cast(origins, heading, limit)
     normals = hits.normals.cpu().numpy()
-    cosine = -np.einsum('ri,ri->r', normals, heading)
+    cosine = np.maximum(-np.einsum('ri,ri->r', normals, heading), 0.0)
     return hits.ranges.cpu().numpy().astype(float), cosine, hits.parts.cpu().numpy()
 
 
