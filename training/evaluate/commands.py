@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from dlc_training.evaluate import recording_command, speed_command
 from dlc_training.evaluate.arguments import (
     add_methods,
     add_pairs,
@@ -64,7 +65,16 @@ def every():
             _calibrate,
         ),
         Command(
-            'speed', 'CPU time and memory of what a robot waits for.', _speed_arguments, _speed
+            'speed',
+            'CPU time, latency and memory of what a robot waits for.',
+            speed_command.add_arguments,
+            speed_command.run,
+        ),
+        Command(
+            'recording',
+            'A recording of a sensor that stands still, through the node over DDS.',
+            recording_command.add_arguments,
+            recording_command.run,
         ),
         Command('tune', "Sweep one baseline's options on other shapes.", _tune_arguments, _tune),
     ]
@@ -147,23 +157,6 @@ def _calibrate(options):
     from dlc_training.evaluate.calibrate_command import run_calibration
 
     return run_calibration(options)
-
-
-def _speed_arguments(parser):
-    add_weights(parser)
-    parser.add_argument('--pairs', type=at_least(2), default=20, help='repetitions (default 20)')
-    add_pairs(parser, '--clouds', 'clouds of the memory check', 2000)
-
-
-def _speed(options):
-    from dlc_training.evaluate.pair_command import check_weights
-    from dlc_training.evaluate.speed import measure
-
-    check_weights(options.weights)
-    for what, value, unit, limit in measure(options.weights, options.pairs, options.clouds):
-        bound = '' if limit is None else f'  (at most {limit})'
-        print(f'{what:55} {value:9.1f} {unit}{bound}')
-    return 0
 
 
 def _tune_arguments(parser):
