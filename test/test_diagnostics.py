@@ -280,6 +280,19 @@ def test_device_and_model_tell_what_is_not_as_asked(monitor, changes, task, leve
     assert model['trained on'] == 'data generated solids, steps 7000'
 
 
+def test_a_device_that_fails_while_it_runs_is_said_once_and_shown(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+    rig.scan(0.0)
+    assert rig.status('device').level == OK
+    rig.registrar.provenance['fallback'] = 'CUDA out of memory; on the CPU from here on'
+    for i in range(5):
+        assert rig.scan(0.1 + 0.1 * i).poses
+    entry = rig.status('device')
+    assert entry.level == WARN
+    assert 'CUDA out of memory' in entry.message
+    assert sum('CUDA out of memory' in text for text in rig.messages) == 1
+
+
 def test_memory_is_that_of_this_process(monitor):
     """Oracle: 64 MiB more are 64 MiB more."""
     before = float(entries(monitor)['device'].values['process memory [MiB]'])

@@ -1,6 +1,8 @@
 """The contract of docs/frames.md: what a consumer of the transforms sees, at every moment."""
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,3 +182,19 @@ def test_frames_have_the_names_that_are_configured(tmp_path):
     assert (output.transforms[0].parent, output.transforms[0].child) == ('site', 'wheel_odom')
     assert (output.poses[0].frame, output.poses[0].name) == ('site', 'chassis')
     assert from_flat(names).frames.odom == 'wheel_odom'
+
+
+def test_the_page_names_tests_that_exist():
+    folder = Path(__file__).resolve().parent
+    page = (folder.parent / 'docs' / 'frames.md').read_text(encoding='utf-8')
+    file, named = None, 0
+    for token in re.findall(r'`((?:\.\.\.|test_)[\w.]*)`', page):
+        if token.endswith('.py'):
+            file = (folder / token).read_text(encoding='utf-8')
+            continue
+        pattern = re.escape(token).replace(r'\.\.\.', '.*')
+        assert any(re.fullmatch(pattern, name) for name in re.findall(r'def (test_\w+)', file)), (
+            token
+        )
+        named += 1
+    assert named > 30

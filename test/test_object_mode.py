@@ -1,10 +1,13 @@
 """Objects before a sensor: frames, covariance, search, segmentation."""
 
 import numpy as np
+import pytest
 from rig import (
     CAMERA_FROM_BOX,
     CAMERA_FROM_MUG,
+    OBJECTS,
     REJECTED,
+    Rig,
     apply,
     at,
     object_rig,
@@ -164,3 +167,20 @@ def test_nothing_left_after_segmentation_is_said(tmp_path):
     rig = object_rig(tmp_path, **{'segmentation.max_range': 0.01})
     assert seen(rig, 0).transforms == ()
     assert 'left after segmentation' in rig.status('input').message
+
+
+@pytest.mark.parametrize(
+    ('of_model', 'of_camera', 'named'),
+    [(1.0, 1000.0, 'the cloud looks like'), (1000.0, 1.0, 'the reference looks like')],
+)
+def test_millimetres_are_named(tmp_path, of_model, of_camera, named):
+    """The two clouds differ, so that the stand-in does not fit them."""
+    generator = np.random.default_rng(0)
+    path = tmp_path / 'part.npy'
+    np.save(path, of_model * generator.uniform(-0.1, 0.1, (500, 3)))
+    for i, max_range in enumerate((0.0, 2.0)):
+        flat = {**OBJECTS, 'objects.references': [str(path)]}
+        rig = Rig(tmp_path, {**flat, 'segmentation.max_range': max_range})
+        scene = generator.uniform([-0.5, -0.5, 0.6], [0.5, 0.5, 0.7], (2000, 3))
+        rig.localizer.on_cloud(at(i), 'camera', of_camera * scene)
+        assert named in rig.status('input').message + rig.status('pose of mug').message

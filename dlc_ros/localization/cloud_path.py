@@ -7,6 +7,7 @@ from dlc_ros.localization.output import AlignedCloud, Hypotheses, Output
 from dlc_ros.localization.registering import attempt
 from dlc_ros.localization.scene import Cloud
 from dlc_ros.localization.tracker import KnownPose
+from dlc_ros.localization.units import unit_doubt
 
 NO_REFERENCE = 'no reference is loaded: set it in the parameters or send ~/load_reference'
 
@@ -135,6 +136,9 @@ class CloudPath:
                     return Output()
                 if start is None:
                     tracker.search_seconds = result.seconds
+                fallback = reference.registrar.provenance['fallback']
+                if fallback:
+                    belief.report('fallback', f'{tracker.name}: {fallback}')
                 if result.registration is not None:
                     belief.monitor.registered(
                         tracker.name, result.registration, result.decision, result.seconds
@@ -143,15 +147,18 @@ class CloudPath:
                 if result.decision.accepted:
                     claims.take(cloud, result.decision.transform)
                     return self._accepted(tracker, scene, result.decision, hypotheses)
+        doubt = unit_doubt(
+            scene.measured.median_range, cloud.diameter, belief.mode.largest_reference
+        )
+        reason = '; '.join(filter(None, (doubt, result.decision.reason)))
         with belief.lock:
             if tracker.epoch == epoch:
-                tracker.fail(result.decision.reason, belief.parameters.tracking.lost_after)
+                tracker.fail(reason, belief.parameters.tracking.lost_after)
+            # Too few points beside what other instances took is no fault of the cloud.
             if result.registration is not None or len(points) < len(scene.points):
                 belief.monitor.rejected(tracker.name)
             else:
-                belief.report(
-                    'cloud', f'{tracker.name}: cloud not registered: {result.decision.reason}'
-                )
+                belief.report('cloud', f'{tracker.name}: cloud not registered: {reason}')
         return Output(hypotheses=hypotheses)
 
     def _hypotheses(self, tracker, scene, registration):

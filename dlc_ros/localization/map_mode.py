@@ -8,6 +8,7 @@ from dlc_ros.localization.initial_pose import near
 from dlc_ros.localization.output import PoseEstimate, StampedTransform
 from dlc_ros.localization.scene import Scene, measure
 from dlc_ros.localization.tracker import KnownPose
+from dlc_ros.localization.units import LARGEST_MAP
 from dlc_ros.registration.se3 import (
     compose,
     covariance_of_compose,
@@ -28,6 +29,8 @@ class MapMode:
     :param parent_of: ``parent_of(frame) -> str | None``: the frame's parent in the transform
         tree.
     """
+
+    largest_reference = LARGEST_MAP
 
     def __init__(self, parameters, lookup, parent_of):
         self.parameters = parameters

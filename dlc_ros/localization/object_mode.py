@@ -8,7 +8,7 @@ from dlc_ros.localization.output import PoseEstimate, StampedTransform
 from dlc_ros.localization.scene import Scene, measure
 from dlc_ros.localization.segmentation import near_point, segment
 from dlc_ros.localization.tracker import KnownPose
-from dlc_ros.localization.units import unit_doubt
+from dlc_ros.localization.units import LARGEST_OBJECT, unit_doubt
 from dlc_ros.registration.se3 import (
     compose,
     covariance_of_compose,
@@ -27,6 +27,8 @@ class ObjectMode:
 
     :param lookup: ``lookup(target, source, stamp_ns) -> (4, 4)``; stamp 0 is the latest.
     """
+
+    largest_reference = LARGEST_OBJECT
 
     def __init__(self, parameters, lookup):
         self.parameters = parameters
@@ -65,7 +67,7 @@ class ObjectMode:
                 f'cloud: {len(kept)} of {len(measured.points)} points are left after '
                 'segmentation; '
                 + (
-                    unit_doubt(measured.median_range, diameter)
+                    unit_doubt(measured.median_range, diameter, self.largest_reference)
                     or 'no object in view, or check the segmentation parameters'
                 )
             )

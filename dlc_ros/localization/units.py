@@ -2,23 +2,25 @@
 
 # Half of what a range sensor sees lies nearer than this [m]; a depth camera's millimetres do not.
 _FARTHEST_MEDIAN = 300.0
-# No reference is this many times as large as what the sensor sees around it.
-_LARGEST_REFERENCE = 300.0
+# As many times as half of the points are away a reference is at most large: a model on a table,
+# a map of a town seen from a narrow street.
+LARGEST_OBJECT, LARGEST_MAP = 100.0, 3000.0
 
 
-def unit_doubt(median_range, diameter):
+def unit_doubt(median_range, diameter, largest):
     """
     Sentence that names a likely mix of millimetres and metres, or '' when sizes are plausible.
 
     :param median_range: of a cloud's points from the sensor [m].
-    :param diameter: of the largest reference [m].
+    :param diameter: of the reference [m].
+    :param largest: :data:`LARGEST_OBJECT` or :data:`LARGEST_MAP`.
     """
     if median_range > _FARTHEST_MEDIAN:
         return (
             f'half of the points are farther than {median_range:.0f} m: the cloud looks like '
             'millimetres; publish metres (REP-103)'
         )
-    if diameter > _LARGEST_REFERENCE * median_range:
+    if diameter > largest * median_range:
         return (
             f'the reference is {diameter:.0f} m large and half of the points nearer than '
             f'{median_range:.2g} m: the reference looks like millimetres; scale it by 0.001'

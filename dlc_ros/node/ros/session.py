@@ -213,6 +213,9 @@ class Session:
             times=lambda: times_from_message(message),
         )
         self._publish(output)
+        if output.transforms:
+            # It took a while to register: bring map -> odom up to now.
+            self._repeat()
 
     # Any thread.
 
