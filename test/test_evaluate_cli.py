@@ -52,7 +52,7 @@ def test_so3_crop_from_shapes_to_the_files(capsys, tmp_path, weights):
         assert len(columns['success']) == 8 and min(columns['cpu_ms']) > 0
     for label in ('predictor bypassed', 'random weights', 'McNemar p', '24 starts'):
         assert label in out
-    assert (tmp_path / 'success.png').stat().st_size > 1000
+    assert 'data:image/png;base64,' in (tmp_path / 'report.html').read_text()
 
     # The second time nothing is computed: even the measured times are the same.
     assert run(capsys, *arguments)[0] == 0
@@ -94,18 +94,83 @@ def test_tune_prints_a_line_for_every_variant(capsys, tmp_path):
     assert all(line.startswith('success') and 'GicpOptions(' in line for line in lines[1:])
 
 
-def test_landscape_measures_basin_and_rays(capsys, tmp_path, weights):
-    code = main(['landscape', '--pairs', '1', '--weights', str(weights), '--out', str(tmp_path)])
+def test_landscape_measures_two_networks_on_the_same_pairs(capsys, tmp_path, weights):
+    code = main(
+        ['landscape', '--pairs', '1', '--weights', str(weights), '--without', str(weights),
+         '--out', str(tmp_path)]
+    )  # fmt: skip
     out = capsys.readouterr().out
     assert code == 0
     result = json.loads((tmp_path / 'result.json').read_text())
-    assert {cell['angle_deg'] for cell in result['basin']['cells']} >= {15, 90, 180}
+    first, second = result['networks'].values()
+    assert list(result['networks']) == ['with DLC', 'without DLC']
+    # Equal weights on equal pairs.
+    assert {**first, 'weights': 0} == {**second, 'weights': 0}
+    assert {cell['angle_deg'] for cell in first['basin']['cells']} >= {15, 90, 180}
     for share in (
-        *(cell['share'] for cell in result['basin']['cells']),
-        *(row[key] for row in result['rays'] for key in ('rising', 'satisfied')),
+        *(cell['share'] for cell in first['basin']['cells']),
+        *(row[key] for row in first['rays'] for key in ('rising', 'satisfied')),
     ):
         assert 0 <= share <= 1
-    assert out.count('% of rays rise') == len(result['rays']) == 4
+    assert len(first['rays']) == 4 and all(len(row['curve']) == 20 for row in first['rays'])
+    # The middle of a cut is the truth, about which energies are counted.
+    for cut in first['slices']['energies'][0]:
+        assert cut[20][20] == pytest.approx(0, abs=1e-3)
+    assert 'without DLC' in out
+
+    report = tmp_path / 'both.html'
+    assert main(['report', *[str(tmp_path / 'result.json')] * 2, '--out', str(report)]) == 0
+    # Cuts of one pair, rays, basin and bias, twice.
+    assert report.read_text().count('<figure>') == 8
+
+
+def test_rejection_reports_its_four_parts(capsys, tmp_path, weights):
+    code, out, _ = run(
+        capsys, 'rejection', '--negatives', 1, '--pairs', 1, '--weights', weights,
+        '--out', tmp_path,
+    )  # fmt: skip
+    assert code == 0
+    result = json.loads((tmp_path / 'result.json').read_text())
+    assert set(result['answers']) == {'negatives', 'degenerate', 'ambiguous', 'good'}
+    assert {row['kind'] for row in result['summary']['degenerate']} >= {'plane', 'corridor'}
+    for text in ('look-alike', 'corridor', 'symmetric', 'inside 95 % ellipsoid'):
+        assert text in out
+
+
+def test_sweeps_change_one_property(capsys, tmp_path):
+    code, out, _ = run(
+        capsys, 'sweeps', '--only', 'density', '--pairs', 2, '--methods', 'gicp', '--out', tmp_path
+    )
+    assert code == 0
+    curve = json.loads((tmp_path / 'result.json').read_text())['curves']['density']
+    assert curve['values'] == [1, 2, 5, 10]
+    assert [share['of'] for share in curve['methods']['gicp']] <= [2] * 4
+    assert 'one of the source' in out
+
+
+def test_files_turns_the_source_and_finds_it_back(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    cloud = rng.uniform(-1, 1, (3000, 3)) * (5, 3, 0.1)
+    cloud[:, 2] += 0.1 * cloud[:, 0] ** 2 - 0.08 * cloud[:, 0] * cloud[:, 1]
+    np.save(tmp_path / 'cloud.npy', cloud)
+    np.savetxt(tmp_path / 'truth.txt', np.eye(4))
+    cloud_path = tmp_path / 'cloud.npy'
+    code, out, _ = run(
+        capsys, 'files', cloud_path, cloud_path, tmp_path / 'truth.txt', '--rotations', 2,
+        '--methods', 'starts', '--out', tmp_path / 'out',
+    )  # fmt: skip
+    assert code == 0
+    result = json.loads((tmp_path / 'out' / 'result.json').read_text())
+    assert result['methods']['starts']['success']['hits'] == 2
+    assert result['success'][0] == 5.0 and 0.3 < result['success'][1] < 0.7
+
+
+def test_calibrate_prints_the_constants_of_the_gate(capsys, tmp_path, weights):
+    arguments = ('calibrate', '--pairs', 2, '--negatives', 1, '--weights', weights)
+    code, out, _ = run(capsys, *arguments, '--out', tmp_path)
+    assert code == 0
+    assert out.startswith('_LEARNED = _Model(') and '\n_GEOMETRIC = _Model(' in out
+    assert 'look-alike accepted' in out and 'inside 95 % ellipsoid' in out
 
 
 MISTAKES = [
@@ -117,6 +182,12 @@ MISTAKES = [
     (['tune', 'icq'], "invalid choice: 'icq'"),
     (['landscape', '--weights', 'nowhere'], 'cannot read weights nowhere'),
     (['speed', '--weights', 'nowhere'], 'cannot read weights nowhere'),
+    (['rejection', '--weights', 'nowhere'], 'cannot read weights nowhere'),
+    (['calibrate', '--weights', 'nowhere'], 'cannot read weights nowhere'),
+    (['calibrate', '--false-rejects', '-1'], "invalid number >= 0.0 value: '-1'"),
+    (['sweeps', '--only', 'colour'], "invalid choice: 'colour'"),
+    (['files', 'a.ply', 'b.ply', 'truth.txt'], 'a.ply'),
+    (['report', 'nowhere.json'], 'nowhere.json: No such file'),
     (['so4-crop'], "invalid choice: 'so4-crop'"),
     ([], 'required'),
 ]

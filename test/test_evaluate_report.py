@@ -127,9 +127,3 @@ def test_the_table_names_every_method_and_can_be_read_as_markdown(summary):
         assert len({line.count('|') for line in rows}) <= 1
         assert len({len(line) for line in rows}) <= 1
     json.dumps(summary, allow_nan=False)
-
-
-def test_the_picture_is_a_png(summary, tmp_path):
-    pytest.importorskip('matplotlib', reason='matplotlib is not installed')
-    report.picture(tmp_path / 'p.png', summary, LABELS, 'initial rotation', 'title')
-    assert (tmp_path / 'p.png').read_bytes()[:8] == b'\x89PNG\r\n\x1a\n'

@@ -67,10 +67,15 @@ def add_methods(command, names):
     )
 
 
-def add_work(command, folder):
-    """``--out``, ``--jobs`` and ``--quiet``."""
+def add_out(command, folder):
+    """``--out``."""
     command.add_argument(
         '--out', default=folder, metavar='DIR', help='folder of the results (default %(default)s)'
     )
+
+
+def add_work(command, folder):
+    """``--out``, ``--jobs`` and ``--quiet``."""
+    add_out(command, folder)
     command.add_argument('--jobs', type=at_least(1), default=1, help='worker processes')
     command.add_argument('--quiet', action='store_true', help='no progress bars')

@@ -18,12 +18,13 @@ FEWEST_POINTS = 20  # small_gicp and kiss_matcher take the process down on empty
 
 @dataclass(frozen=True)
 class GicpOptions:
-    """Options of the GICP that every baseline ends with."""
+    """Options of the GICP that every baseline ends with; where :func:`gicp` starts."""
 
     neighbours: int = 20
     coarse: tuple = (0.5, 0.2, 0.08)
     fine: tuple = (0.2, 0.08)
     iterations: int = 30
+    from_prior: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,11 @@ def _too_small(source, target):
 
 
 def gicp(source, target, prior=None, options=GicpOptions()):
-    """GICP, coarse to fine, from aligned centroids (and the prior's rotation)."""
+    """GICP, coarse to fine, from aligned centroids (and the prior's rotation) or the prior."""
     rotation = None if prior is None else prior.transform[:3, :3]
     start = aligned_centroids(source, target, rotation)
+    if options.from_prior and prior is not None:
+        start = prior.transform
     if _too_small(source, target):
         return start
     return PreparedGicp(source, target, options).refine(start, options.coarse)

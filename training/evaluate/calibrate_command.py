@@ -1,6 +1,5 @@
 """``dlc-eval calibrate``: the gate's constants for given weights, and what they are worth."""
 
-import json
 from pathlib import Path
 
 from dlc_training.evaluate.calibration import (
@@ -13,9 +12,10 @@ from dlc_training.evaluate.calibration import (
     widths,
 )
 from dlc_training.evaluate.negatives import KINDS
+from dlc_training.evaluate.page import write_result
 from dlc_training.evaluate.pair_command import check_weights, provenance
 from dlc_training.evaluate.report import grid
-from dlc_training.evaluate.runner import Runner, write_text
+from dlc_training.evaluate.runner import Runner
 
 
 def run_calibration(options):
@@ -32,23 +32,31 @@ def run_calibration(options):
             runner, options.weights, options.shapes, options.pairs, options.negatives
         )
     allowed = options.false_rejects / 100
-    content = {'kind': 'calibration', **provenance(options), 'models': {}, 'trade_off': {}}
+    content = {
+        'kind': 'calibration',
+        'title': 'calibration of the gate',
+        **provenance(options),
+        'models': {},
+        'trade_off': {},
+    }
+    lines = []
     for label, names in (('_LEARNED', LEARNED), ('_GEOMETRIC', GEOMETRY)):
         model = fit_model(examples, names, allowed)
         rows = trade_off(examples, crossed(examples, names, allowed))
         content['models'][label] = model._asdict()
         content['trade_off'][label] = rows
-        print(f'{label} = _Model({", ".join(f"{value:.2f}" for value in model)})')
-    print(
-        f'\nA confidence of one half rejects {options.false_rejects:g} % of the right answers.'
+        lines.append(f'{label} = _Model({", ".join(f"{value:.2f}" for value in model)})')
+    lines.append(
+        f'A confidence of one half rejects {options.false_rejects:g} % of the right answers.'
         ' Below: pairs judged by a fit to the other half of the pairs.'
     )
     for label, rows in content['trade_off'].items():
-        print(f'\n{label}, answers only:\n\n{_table(rows)}')
+        lines += ['', f'{label}, answers only:', '', *_table(rows)]
     content['covariance'] = widths(distances)
-    print(f'\ncovariance of right answers, chi2_6 at 95 %:\n\n{_covariances(content)}')
-    write_text(Path(options.out) / 'result.json', json.dumps(content))
-    print(f'\n{options.out}/result.json')
+    lines += ['', 'covariance of right answers, chi2_6 at 95 %:', '', *_covariances(content)]
+    content['text'] = '\n'.join(lines)
+    print(content['text'])
+    write_result(Path(options.out), content)
     return 0
 
 
@@ -64,7 +72,7 @@ def _table(rows):
         ]
         for row in rows
     ]
-    return '\n'.join(grid([head, *lines]))
+    return grid([head, *lines])
 
 
 def _covariances(content):
@@ -73,7 +81,7 @@ def _covariances(content):
         [name, str(row['of']), _percent(row['inside']), f'{row["factor"]:.2f}']
         for name, row in content['covariance'].items()
     ]
-    return '\n'.join(grid([head, *lines]))
+    return grid([head, *lines])
 
 
 def _percent(share):

@@ -1,6 +1,5 @@
 """The commands of ``dlc-eval``; each imports what it needs when it runs."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 from dlc_training.evaluate import recording_command, speed_command
 from dlc_training.evaluate.arguments import (
     add_methods,
+    add_out,
     add_pairs,
     add_seed,
     add_shapes,
@@ -18,7 +18,7 @@ from dlc_training.evaluate.arguments import (
 )
 from dlc_training.evaluate.methods import METHODS
 from dlc_training.evaluate.protocols import PROTOCOLS
-from dlc_training.evaluate.runner import write_text
+from dlc_training.evaluate.sweeps import CURVES
 from dlc_training.evaluate.tuning import SWEEPS
 
 
@@ -59,6 +59,22 @@ def every():
         *pairs,
         Command('landscape', 'Basin and rays of the energy.', _landscape_arguments, _landscape),
         Command(
+            'files', 'Two recorded clouds, the source rotated at random.', _files_arguments, _files
+        ),
+        Command(
+            'rejection',
+            'False accepts, degenerate and ambiguous pairs, false rejects, covariances.',
+            _rejection_arguments,
+            _rejection,
+        ),
+        Command(
+            'sweeps',
+            'Success against noise, outliers, overlap, density and number of points.',
+            _sweeps_arguments,
+            _sweeps,
+        ),
+        Command('report', 'One HTML page of several results.', _report_arguments, _report),
+        Command(
             'calibrate',
             "Refit the gate's constants for given weights; prints them and what they are worth.",
             _calibrate_arguments,
@@ -87,12 +103,16 @@ def _pair_arguments(parser, name):
     add_seed(parser)
     add_weights(parser)
     add_methods(parser, METHODS)
+    _add_explain(parser)
+    add_work(parser, f'results/eval/{name}')
+
+
+def _add_explain(parser):
     parser.add_argument(
         '--explain',
         action='store_true',
         help='tell of every failure whether the truth was proposed, and what outvoted it',
     )
-    add_work(parser, f'results/eval/{name}')
 
 
 def _pairs(options, name):
@@ -105,44 +125,112 @@ def _pairs(options, name):
     return 0
 
 
+def _files_arguments(parser):
+    parser.add_argument('source', help='cloud that is moved (ply, pcd, npy, bin, ...)')
+    parser.add_argument('target', help='cloud that it is registered to')
+    parser.add_argument('truth', help='text file of T_target_source, 4 x 4')
+    add_pairs(parser, '--rotations', 'random rotations of the source', 50)
+    parser.add_argument(
+        '--success',
+        nargs=2,
+        type=at_least(0.0, float),
+        metavar=('DEG', 'METRES'),
+        help="default: 5 deg and 5 %% of the reference's diameter",
+    )
+    parser.add_argument(
+        '--unit',
+        type=at_least(1e-6, float),
+        metavar='METRES',
+        help="length that peers' options take for an object's radius (default: half the "
+        'root mean square radius of the reference)',
+    )
+    add_seed(parser)
+    add_weights(parser)
+    add_methods(parser, METHODS)
+    _add_explain(parser)
+    add_work(parser, 'results/eval/files')
+
+
+def _files(options):
+    from dlc_training.evaluate.pair_command import run_protocol
+    from dlc_training.evaluate.recorded import Recorded
+
+    clouds = Recorded(options.source, options.target, options.truth)
+    protocol = clouds.protocol(options.rotations, options.success, options.unit)
+    run_protocol(options, 'files', protocol, clouds, list(protocol.pairs(clouds, 1, options.seed)))
+    return 0
+
+
+def _rejection_arguments(parser):
+    add_shapes(parser)
+    add_pairs(parser, '--negatives', 'pairs of each of four kinds without an answer', 750)
+    add_pairs(parser, '--pairs', 'pairs of each degenerate kind and each stratum', 100)
+    add_seed(parser)
+    add_weights(parser)
+    add_work(parser, 'results/eval/rejection')
+
+
+def _rejection(options):
+    from dlc_training.evaluate.rejection_command import run_rejection
+
+    return run_rejection(options)
+
+
+def _sweeps_arguments(parser):
+    add_shapes(parser)
+    parser.add_argument('--only', nargs='+', choices=CURVES, default=tuple(CURVES), metavar='NAME',
+                        help=f'of {", ".join(CURVES)} (default all)')  # fmt: skip
+    add_pairs(parser, '--pairs', 'pairs at each value', 50)
+    add_seed(parser)
+    add_weights(parser)
+    add_methods(parser, METHODS)
+    add_work(parser, 'results/eval/sweeps')
+
+
+def _sweeps(options):
+    from dlc_training.evaluate.sweep_command import run_sweeps
+
+    return run_sweeps(options)
+
+
+def _report_arguments(parser):
+    parser.add_argument('results', nargs='+', metavar='RESULT.json', help='in the order wanted')
+    parser.add_argument('--out', default='report.html', metavar='FILE', help='default %(default)s')
+
+
+def _report(options):
+    from dlc_training.evaluate.page import page, read_result
+    from dlc_training.evaluate.runner import write_text
+
+    write_text(options.out, page([read_result(path) for path in options.results]))
+    print(options.out)
+    return 0
+
+
 def _landscape_arguments(parser):
     add_shapes(parser)
     add_pairs(parser, '--pairs', 'pairs of so3-crop')
     add_seed(parser)
     add_weights(parser)
-    parser.add_argument('--out', default='results/eval/landscape', metavar='DIR')
+    parser.add_argument(
+        '--without',
+        metavar='FILE',
+        help='weights trained without DLC, measured on the same pairs beside the others',
+    )
+    add_out(parser, 'results/eval/landscape')
 
 
 def _landscape(options):
-    from dlc_training.evaluate.landscape import measure_basin, measure_rays
-    from dlc_training.evaluate.pair_command import check_weights, provenance
-    from dlc_training.evaluate.shapes import open_shapes
+    from dlc_training.evaluate.landscape_command import run_landscape
 
-    check_weights(options.weights)
-    shapes = open_shapes(options.shapes, options.seed)
-    arguments = (options.weights, shapes, options.pairs, options.seed)
-    basin, rays = measure_basin(*arguments), measure_rays(*arguments)
-    for cell in basin['cells']:
-        print(
-            f'{cell["angle_deg"]:4} deg, {cell["length"]:4.2f} units: '
-            f'{100 * cell["share"]:5.1f} % [{100 * cell["low"]:.0f}, {100 * cell["high"]:.0f}]'
-        )
-    print(f'radius at which 95 % reach the truth: {basin["radius_deg"]} deg')
-    for row in rays:
-        print(
-            f'beta {row["beta"]:6g}: {100 * row["rising"]:5.1f} % of rays rise, '
-            f'{100 * row["satisfied"]:5.1f} % of hinges hold'
-        )
-    content = {'kind': 'landscape', **provenance(options), 'basin': basin, 'rays': rays}
-    write_text(Path(options.out) / 'result.json', json.dumps(content))
-    return 0
+    return run_landscape(options)
 
 
 def _calibrate_arguments(parser):
     add_shapes(parser)
     add_weights(parser)
-    add_pairs(parser, '--pairs', 'pairs of each stratum', 80)
-    add_pairs(parser, '--negatives', 'pairs of each kind without an answer', 150)
+    add_pairs(parser, '--pairs', 'pairs of each stratum', 60)
+    add_pairs(parser, '--negatives', 'pairs of each kind without an answer', 120)
     parser.add_argument(
         '--false-rejects',
         type=at_least(0.0, float),

@@ -18,6 +18,8 @@ LENGTHS = (0.0, 0.25, 0.5)
 REACHED_DEG, REACHED_LENGTH = 15.0, 0.15
 # Radius of the bowl asked for at each beta: what training asks for by default.
 RADII_DEG, RADII_LENGTH = (180.0, 90.0, 45.0, 20.0), (0.5, 0.3, 0.15, 0.08)
+# Steps after which the descent from the truth has settled.
+_SETTLING = 12
 _SCHEDULE = (BETAS[0], BETAS[1], BETAS[1], BETAS[2], BETAS[2], BETAS[3])
 
 
@@ -64,9 +66,10 @@ def measure_rays(weights, shapes, pairs=100, seed=0, rays=4, steps=20, mu=1.0):
 
     :param rays: random rays per pair and beta; ``steps`` points on each.
     :param mu: strong convexity of the hinges that are counted.
-    :return: list of JSON-able dicts by beta: ``rising`` (share of rays on which the energy never
-        falls by more than 0.1 % of its rise), ``satisfied`` (share of growth and star hinges that
-        are zero), ``curve`` (mean energy above the truth's at each step).
+    :return: list of JSON-able dicts by beta: ``radius_deg``; ``rising`` (share of rays on which
+        the energy never falls by more than 0.1 % of its rise), ``satisfied`` (share of growth and
+        star hinges that are zero), ``curve`` (mean energy above the truth's at each step) and
+        ``quartiles`` (lower and upper, likewise).
     """
     predictor = Predictor.load(weights)
     found = [{'rising': [], 'satisfied': [], 'curve': []} for _ in BETAS]
@@ -93,16 +96,67 @@ def measure_rays(weights, shapes, pairs=100, seed=0, rays=4, steps=20, mu=1.0):
             )  # fmt: skip
             for name in ('growth', 'star'):
                 row['satisfied'] += (terms[name] <= 0).flatten().tolist()
-            row['curve'].append(rise.mean(0).tolist())
+            row['curve'] += rise.tolist()
     return [
         {
             'beta': beta,
+            'radius_deg': radius,
             'rising': float(np.mean(row['rising'])),
             'satisfied': float(np.mean(row['satisfied'])),
             'curve': np.mean(row['curve'], 0).tolist(),
+            'quartiles': np.percentile(row['curve'], (25, 75), axis=0).tolist(),
         }
-        for beta, row in zip(BETAS, found, strict=True)
+        for beta, radius, row in zip(BETAS, RADII_DEG, found, strict=True)
     ]
+
+
+def measure_bias(weights, shapes, pairs=100, seed=0):
+    """
+    How far the minimum of the sharpest energy lies from the truth, on each pair.
+
+    The descent starts at the truth, so this is the bias of the energy and no failure to find it.
+
+    :return: JSON-able dict: ``angle_deg`` and ``length`` (network units), one number a pair.
+    """
+    predictor = Predictor.load(weights)
+    angles, lengths = [], []
+    for index in range(pairs):
+        landscape, truth, _ = _pair(predictor, shapes, index, seed, pairs)
+        (end,) = landscape.descend_network(truth[None], (BETAS[-1],) * _SETTLING)
+        angles.append(_angle_deg(end, truth))
+        lengths.append(float(np.linalg.norm(end[:3, 3] - truth[:3, 3])))
+    return {'angle_deg': angles, 'length': lengths}
+
+
+def slices(weights, shapes, pairs=2, seed=0, steps=41):
+    """
+    Two-dimensional cuts through the energy about the truth, at every beta.
+
+    Across: a turn about a random axis, -180 to 180 deg; up: one about an axis at right angles to
+    it. The same axes for every weights file.
+
+    :return: JSON-able dict: ``angles_deg`` (S,) and ``energies`` [pair][beta] (S, S), each above
+        the energy at the truth; rows are turns about the second axis.
+    """
+    predictor = Predictor.load(weights)
+    angles = np.linspace(-180.0, 180.0, steps)
+    across, up = (a.ravel() for a in np.meshgrid(np.radians(angles), np.radians(angles)))
+    energies = []
+    for index in range(pairs):
+        landscape, truth, rng = _pair(predictor, shapes, index, seed, pairs)
+        first, second = np.linalg.qr(rng.normal(size=(3, 3)))[0][:2]
+        turns = Rotation.from_rotvec(np.outer(across, first) + np.outer(up, second))
+        rotation = torch.tensor(turns.as_matrix() @ truth[:3, :3])[None].float()
+        shift = torch.tensor(truth[:3, 3]).float().expand(1, len(across), 3)
+        true = torch.tensor(truth[None, None, :3, :3]).float(), shift[:, :1]
+        cuts = []
+        for beta in BETAS:
+            value = landscape.value_network(rotation, shift, beta) - landscape.value_network(
+                *true, beta
+            )
+            cuts.append(np.round(value.reshape(steps, steps).numpy(), 4).tolist())
+        energies.append(cuts)
+    return {'angles_deg': angles.tolist(), 'energies': energies}
 
 
 def _pair(predictor, shapes, index, seed, pairs):
@@ -123,9 +177,12 @@ def _perturbed(truth, angle, length, rng):
     return moved
 
 
+def _angle_deg(end, truth):
+    return float(np.degrees(Rotation.from_matrix(end[:3, :3] @ truth[:3, :3].T).magnitude()))
+
+
 def _reached(end, truth):
-    turn = Rotation.from_matrix(end[:3, :3] @ truth[:3, :3].T).magnitude()
     return bool(
-        np.degrees(turn) < REACHED_DEG
+        _angle_deg(end, truth) < REACHED_DEG
         and np.linalg.norm(end[:3, 3] - truth[:3, 3]) < REACHED_LENGTH
     )

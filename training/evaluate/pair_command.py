@@ -1,6 +1,5 @@
 """One protocol of pairs from the command line: methods, scores, tables, files."""
 
-import json
 import platform
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from dlc_training.evaluate.methods import (
     versions,
     weights_sha256,
 )
-from dlc_training.evaluate.runner import Runner, digest_of, write_text
+from dlc_training.evaluate.page import percent, write_result
+from dlc_training.evaluate.runner import Runner, digest_of
 
 
 def run_protocol(options, name, protocol, shapes, pairs):
@@ -52,14 +52,17 @@ def run_protocol(options, name, protocol, shapes, pairs):
     summary = report.summarise(scores, pairs, ambiguous, OURS, PEERS)
     labels = {method: METHODS[method].label for method in names}
     title = f'{name}, shapes {shapes.label}, {len(pairs)} pairs, seed {options.seed}'
-    print('\n'.join([title, *notes, report.table(summary, labels, protocol)]))
+    text = report.table(summary, labels, protocol)
     if options.explain:
-        print('\n' + explanation(failures))
+        text = f'{text}\n\n{explanation(failures)}'
+    print('\n'.join([title, *notes, text]))
     content = {
         'kind': 'pairs',
         'protocol': name,
         'title': title,
         'summary_line': protocol.summary,
+        'facts': _facts(summary),
+        'text': text,
         'bin_label': protocol.bin_label,
         'success': protocol.success,
         'strict': protocol.strict,
@@ -82,10 +85,31 @@ def run_protocol(options, name, protocol, shapes, pairs):
         'scores': scores,
         'failures': failures,
     }
-    write_text(out / 'result.json', json.dumps(content, allow_nan=True))
-    report.picture(out / 'success.png', summary, labels, protocol.bin_label, title)
-    print(f'\n{out}/result.json, {out}/success.png')
+    write_result(out, content)
     return content
+
+
+def _facts(summary):
+    """The numbers that a reader looks for first: (value, what it is)."""
+    ours = summary['methods'].get(OURS)
+    if ours is None:
+        return []
+    facts = [
+        (percent(_rate(ours['success'])), 'success of dlc_ros'),
+        (f'{ours["rre_deg"]["median"] or 0:.2f} deg', 'median rotation error'),
+        (percent(_rate(ours['success_of_accepted'])), 'right among accepted'),
+        (f'{ours["cpu_ms"]["median"] or 0:.0f} ms', 'CPU time of a pair, median'),
+    ]
+    peers = [name for name in summary['methods'] if name in PEERS]
+    if peers:
+        best = max(peers, key=lambda name: summary['methods'][name]['success']['hits'])
+        rate = _rate(summary['methods'][best]['success'])
+        facts.insert(1, (percent(rate), f'success of the best peer, {METHODS[best].label}'))
+    return facts
+
+
+def _rate(share):
+    return share['hits'] / share['of'] if share['of'] else None
 
 
 def _explained(options, protocol, runner, pairs, groups, ambiguous, scores):

@@ -1,7 +1,7 @@
 """``partial-view``: a whole model, and what a depth camera or LiDAR sees of it, with clutter."""
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import ConvexHull
 from scipy.spatial.transform import Rotation
 
 from dlc_training.data.primitives import Box
@@ -17,6 +17,8 @@ SAMPLES = 2048
 FEWEST = 300
 _ATTEMPTS = 30
 _DROPOUT = 0.05
+# Radius of the flip, in distances of the farthest point: larger ones see more of what is slant.
+_FLIP = 100.0
 _FLOOR = 1.6  # half the edge of the supporting plane
 
 
@@ -37,7 +39,7 @@ def partial_view_pair(shapes, index, seed, pairs_per_bin):
     shape = shapes.index_of(index)
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng([seed, 6, index, attempt])
-        view = _cast if isinstance(shapes, GeneratedShapes) else _splat
+        view = _cast if isinstance(shapes, GeneratedShapes) else _sampled
         target, points, foreign, placed = view(shapes, shape, share, rng)
         if len(points) >= FEWEST:
             break
@@ -115,8 +117,8 @@ def _cast(shapes, shape, share, rng):
     return shapes.draw(shape, (SAMPLES,), rng)[0], scan.points[own], scan.points[~own], placed
 
 
-def _splat(shapes, shape, share, rng):
-    """The same for a shape that is known by samples only: a depth buffer of splats hides them."""
+def _sampled(shapes, shape, share, rng):
+    """The same for a shape that is known by samples only: what hides behind others is removed."""
     turn = Rotation.random(random_state=rng).as_matrix()
     target, points = shapes.draw(shape, (SAMPLES, SAMPLES), rng)
     placed = pose(turn, (0.0, 0.0, 0.0))
@@ -141,31 +143,20 @@ def _splat(shapes, shape, share, rng):
     return target, noisy[seen & own], noisy[seen & ~own], back @ placed
 
 
-def visible(points, spacing=None):
+def visible(points):
     """
     Which points of a sampled surface an eye at the origin sees.
 
-    A depth buffer of splats: a point is hidden when one in its pixel or a neighbouring pixel is
-    nearer by more than three spacings.
+    Hidden point removal: seen is what lies on the convex hull of the points after each was
+    flipped outwards along its ray, and the eye (Katz, Tal and Basri, "Direct Visibility of Point
+    Sets", SIGGRAPH 2007).
 
-    :param points: (n, 3), all before the eye.
-    :param spacing: distance of neighbouring points; None measures it.
+    :param points: (n, 3), without noise.
     :return: (n,) bool.
     """
-    if spacing is None:
-        few = points[:: max(1, len(points) // 500)]
-        spacing = np.median(cKDTree(points).query(few, 2)[0][:, 1]) * 1.5
-    axis = points.mean(0)
-    axis /= np.linalg.norm(axis)
-    across = np.linalg.svd(axis[None])[2][1:]
-    depth = points @ axis
-    pixel = 1.2 * spacing / np.median(depth)
-    cells = np.floor((points @ across.T) / depth[:, None] / pixel).astype(int)
-    cells -= cells.min(0) - 1
-    buffer = np.full(cells.max(0) + 2, np.inf)
-    np.minimum.at(buffer, tuple(cells.T), depth)
-    nearest = np.min(
-        [buffer[cells[:, 0] + i, cells[:, 1] + j] for i in (-1, 0, 1) for j in (-1, 0, 1)],
-        axis=0,
-    )
-    return depth <= nearest + 3 * spacing
+    distance = np.linalg.norm(points, axis=1, keepdims=True)
+    flipped = points * (2 * _FLIP * distance.max() / distance - 1)
+    hull = ConvexHull(np.vstack([flipped, np.zeros(3)]))
+    seen = np.zeros(len(points) + 1, bool)
+    seen[hull.vertices] = True
+    return seen[:-1]

@@ -43,7 +43,7 @@ def score(protocol, pairs, groups, answers):
     columns['cpu_ms'] = [answer['cpu_ms'] for answer in answers]
     if protocol.with_chamfer:
         columns['chamfer'] = chamfer
-    for detail in ('status', 'confidence', 'error'):
+    for detail in ('status', 'confidence', 'stages', 'error'):
         if any(detail in answer for answer in answers):
             columns[detail] = [answer.get(detail) for answer in answers]
     return columns
@@ -158,7 +158,7 @@ def table(summary, labels, protocol):
     lines += grid([head, *(_overall(labels[n], row, with_chamfer) for n, row in methods.items())])
     bins = list(next(iter(methods.values()))['success_by_bin'])
     rows = [
-        [labels[name], *(_percent(row['success_by_bin'][edge]) for edge in bins)]
+        [labels[name], *(percent_of(row['success_by_bin'][edge]) for edge in bins)]
         for name, row in methods.items()
     ]
     lines += ['', f'success % [95 %] by {protocol.bin_label}:', '']
@@ -169,13 +169,13 @@ def table(summary, labels, protocol):
         lines += ['', 'paired differences of success:', '', *grid([head, *rows])]
     if counts['ambiguous']:
         rows = [
-            [labels[n], _percent(row['success_ambiguous']), _percent(row['success_all'])]
+            [labels[n], percent_of(row['success_ambiguous']), percent_of(row['success_all'])]
             for n, row in methods.items()
         ]
         head = ['method', 'success % on ambiguous', 'on all pairs']
         lines += ['', *grid([head, *rows])]
     rows = [
-        [labels[n], *(_percent(row[key]) for key in ('accepted', 'success_of_accepted'))]
+        [labels[n], *(percent_of(row[key]) for key in ('accepted', 'success_of_accepted'))]
         for n, row in methods.items()
         if 'accepted' in row
     ]
@@ -194,8 +194,8 @@ def _overall(label, row, with_chamfer):
     cpu = row['cpu_ms']['mean'] if 'cpu_ms' in row else None
     cells = [
         label,
-        _percent(row['success']),
-        _percent(row['strict']) if 'strict' in row else '',
+        percent_of(row['success']),
+        percent_of(row['strict']) if 'strict' in row else '',
         both('rre_deg', '.2f'),
         both('rte', '.4f'),
     ]
@@ -215,7 +215,8 @@ def _difference(label, row):
     ]
 
 
-def _percent(share):
+def percent_of(share):
+    """Share with its interval in percent, for people."""
     if not share['of']:
         return '-'
     low, high = share['interval']
@@ -230,37 +231,3 @@ def grid(rows):
         for row in rows
     ]
     return [text[0], '|' + '|'.join('-' * (w + 2) for w in widths) + '|', *text[1:]]
-
-
-def picture(path, summary, labels, bin_label, title):
-    """
-    Draw success against the initial rotation, with intervals, as a png.
-
-    :param path: file to write.
-    :param summary: of :func:`summarise`.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 5), layout='constrained')
-    axes = figure.subplots()
-    for name, row in summary['methods'].items():
-        shares = {float(edge): s for edge, s in row['success_by_bin'].items() if s['of']}
-        rates = np.array([s['hits'] / s['of'] for s in shares.values()])
-        limits = np.array([s['interval'] for s in shares.values()]).T
-        style = {'lw': 2.5} if name == 'dlc_ros' else {'lw': 1.2, 'ls': '--'}
-        axes.errorbar(
-            list(shares),
-            100 * rates,
-            100 * np.abs(limits - rates),
-            label=labels.get(name, name),
-            marker='o',
-            ms=4,
-            capsize=2,
-            elinewidth=0.8,
-            **style,
-        )
-    axes.set(xlabel=bin_label, ylabel='success [%]', ylim=(-2, 102), title=title)
-    axes.grid(alpha=0.3)
-    figure.legend(loc='outside right upper', fontsize='small')
-    FigureCanvasAgg(figure).print_png(str(path))

@@ -24,10 +24,10 @@ def is_ambiguous_view(pair, group):
     """
     Whether a wrong pose would show the sensor what it saw.
 
-    What would be seen of the noise-free shape is computed by a depth buffer. A pose explains the
-    view when its view and that at the truth, of independent samples, lie as near to each other,
-    both ways, as two such views at the truth do: 95th and 99th percentile of the distances within
-    1.15 and 1.3 times. Candidates are those of
+    What would be seen of the noise-free shape follows from hidden point removal. A pose explains
+    the view when its view and that at the truth, of independent samples, lie as near to each
+    other, both ways, as two such views at the truth do: 95th and 99th percentile of the distances
+    within 1.15 and 1.3 times. Candidates are those of
     :func:`~dlc_training.evaluate.ambiguity.is_ambiguous`.
 
     :param pair: :class:`~dlc_training.evaluate.pair.Pair` whose sensor is the source's origin.

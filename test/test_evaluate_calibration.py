@@ -1,0 +1,86 @@
+"""The gate's refit: known logistic data, its trade-off, and what it never does."""
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+for module in ('torch', 'small_gicp'):
+    pytest.importorskip(module, reason=f'{module} is not installed')
+
+from dlc_ros.registration import gate  # noqa: E402
+from dlc_ros.registration.gate import Fit, confidence  # noqa: E402
+from dlc_training.evaluate import calibration  # noqa: E402
+from dlc_training.evaluate.calibration import (  # noqa: E402
+    GEOMETRY,
+    LEARNED,
+    Example,
+    confidences,
+    features_of,
+    fit_model,
+    trade_off,
+    widths,
+)
+
+KINDS = ('so3-crop', 'look-alike')
+
+
+def examples(count=4000, seed=0):
+    """Answers whose odds of being right are exp(8 contrast - 6 log residual - 5)."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for index in range(count):
+        fit = Fit(*rng.uniform((0.4, 0.5, 0.2, 0.4, 0.0), (1.0, 2.0, 1.0, 1.0, 0.7)))
+        odds = 8 * fit.contrast - 6 * np.log(fit.residual_ratio) - 5
+        right = rng.uniform() < 1 / (1 + np.exp(-odds))
+        out.append(Example(index, KINDS[int(not right)], features_of(fit), bool(right), True))
+    return out
+
+
+def test_features_are_what_the_gate_weighs():
+    fit = Fit(0.9, 0.8, 0.7, 0.6, 0.5)
+    example = Example(0, 'so3-crop', features_of(fit), True, True)
+    (value,) = confidences(gate._LEARNED, [example])
+    assert value == pytest.approx(confidence(fit))
+
+
+def test_a_known_law_is_found_again():
+    found = fit_model(examples(), LEARNED, 0.04)._asdict()
+    # One ratio: the bias is set by the share of false rejects, and a ridge shrinks all weights.
+    assert found['contrast'] / found['log_residual'] == pytest.approx(-8 / 6, rel=0.3)
+    assert abs(found['normals']) < 0.1 * abs(found['contrast'])
+    assert found['coverage'] == 0.0
+
+
+@pytest.mark.parametrize('names', [LEARNED, GEOMETRY])
+def test_the_wanted_share_of_right_answers_is_rejected_at_one_half(names):
+    data = examples()
+    for share in (0.02, 0.2):
+        sure = confidences(fit_model(data, names, share), data)
+        right = np.array([example.right for example in data])
+        assert np.mean(sure[right] < 0.5) == pytest.approx(share, abs=0.005)
+
+
+def test_better_evidence_never_counts_against_a_pose():
+    data = [e._replace(right=not e.right) for e in examples(800)]
+    model = fit_model(data, calibration._FIELDS[1:], 0.05)._asdict()
+    assert model.pop('log_residual') <= 0
+    model.pop('bias')
+    assert min(model.values()) >= 0
+
+
+def test_a_higher_threshold_rejects_more_and_accepts_less():
+    data = examples()
+    rows = trade_off(data, confidences(fit_model(data, LEARNED, 0.05), data))
+    rejects = [row['false_rejects'] for row in rows]
+    accepts = [row['look-alike'][0] for row in rows]
+    assert rejects == sorted(rejects) and accepts == sorted(accepts, reverse=True)
+    assert {row['look-alike'][1] for row in rows} == {sum(not e.right for e in data)}
+
+
+def test_widths_of_an_honest_and_of_a_narrow_covariance():
+    honest = chi2.rvs(6, size=4000, random_state=0)
+    found = widths({'easy': list(honest), 'hard': list(4 * honest), 'noisy': []})
+    assert found['easy']['inside'] == pytest.approx(0.95, abs=0.01)
+    assert found['easy']['factor'] == pytest.approx(1.0, rel=0.06)
+    assert found['hard']['factor'] == pytest.approx(4.0, rel=0.06)
+    assert found['hard']['inside'] < 0.6 and 'noisy' not in found
