@@ -12,8 +12,9 @@ from dlc_training.recordings.files import write_whole
 
 # Points of success on generated shapes that new weights may lose.
 FORGETTING = 1.0
-# Neighbouring scans see the same: so many of them are one cluster of the bootstrap.
-_CLUSTER = 10
+# Neighbouring scans see the same: so many of them are one cluster of the bootstrap, which needs
+# some of those; fewer scans than this tell nothing.
+_CLUSTER, _FEWEST_CLUSTERS, _FEWEST_SCANS = 10, 12, 24
 
 
 def compare(old, new, clusters=None):
@@ -38,7 +39,7 @@ def compare(old, new, clusters=None):
 
 def clusters_of(count):
     """Labels (count,) of runs of neighbouring scans."""
-    return np.arange(count) // _CLUSTER
+    return np.arange(count) // max(1, min(_CLUSTER, count // _FEWEST_CLUSTERS))
 
 
 def verdict(held_out, benchmark, is_truth):
@@ -61,6 +62,11 @@ def verdict(held_out, benchmark, is_truth):
     caveat = ''
     if not is_truth:
         caveat = '; the held-out poses were made from the clouds themselves, so this is no truth'
+    if held_out['count'] < _FEWEST_SCANS:
+        return False, (
+            f'Keep the old weights: {held_out["count"]} held-out scans are too few to tell, the '
+            f'new ones place {score}{caveat}.'
+        )
     if low > 0 and lost <= FORGETTING:
         return True, f'Deploy the new weights: they place {score}{caveat}.'
     if low > 0:

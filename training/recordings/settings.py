@@ -20,11 +20,10 @@ def source_of(options):
     """:class:`Source` of the options; raises ParameterError for numbers out of range."""
     if not 0.05 <= options.share <= 0.8:
         raise ParameterError(f'--share {options.share} is not between 0.05 and 0.8')
-    for name in ('most_scans', 'judge_scans'):
-        if getattr(options, name) < 12:
-            raise ParameterError(
-                f'--{name.replace("_", "-")} {getattr(options, name)} is below 12'
-            )
+    for name, least in (('most_scans', 24), ('judge_scans', 2), ('benchmark_pairs', 0)):
+        if getattr(options, name) < least:
+            given = f'--{name.replace("_", "-")} {getattr(options, name)}'
+            raise ParameterError(f'{given} is below {least}')
     wishes = Wishes(options.trajectory, options.trajectory_frame, options.fixed_frame)
     return Source(
         bags=tuple(options.bag),
