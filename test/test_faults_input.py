@@ -207,18 +207,51 @@ def _make(kind, store, rng, good):
     return None, 'bytes'
 
 
-def _message(store, points):
+def _message(store, points, dtype='<f4'):
+    """A plain cloud as it comes from the wire."""
+    size = np.dtype(dtype).itemsize
     values = {
         'height': 1,
         'width': len(points),
         'fields': [
-            {'name': name, 'offset': 4 * i, 'datatype': 7, 'count': 1}
+            {'name': name, 'offset': size * i, 'datatype': {4: 7, 8: 8}[size], 'count': 1}
             for i, name in enumerate('xyz')
         ],
         'is_bigendian': False,
-        'point_step': 12,
-        'row_step': 12 * len(points),
-        'data': np.ascontiguousarray(points, '<f4').reshape(-1).view(np.uint8),
+        'point_step': 3 * size,
+        'row_step': 3 * size * len(points),
+        'data': np.ascontiguousarray(points, dtype).reshape(-1).view(np.uint8),
         'is_dense': False,
     }
     return store.deserialize_cdr(serialized(values), CLOUD)
+
+
+UTM = np.array([500_000.0, 5_000_000.0, 300.0])
+
+
+@pytest.mark.parametrize('shifted', ['reference', 'cloud', 'both'])
+def test_coordinates_of_a_map_projection_lose_nothing(tmp_path, shifted):
+    """Millions of metres from the origin float32 steps by half a metre; float64 fields do not."""
+    reference_at = UTM if shifted != 'cloud' else np.zeros(3)
+    cloud_at = UTM if shifted != 'reference' else np.zeros(3)
+    pipeline = Pipeline(tmp_path, room(2400) + reference_at)
+    points = room(900, seed=5).astype(np.float64) + cloud_at
+    message = _message(pipeline.store, points, '<f8')
+    (transform,) = pipeline.feed(message, SECOND)
+    # Where the middle of the room is, in the cloud's frame; far origins have long levers.
+    middle = np.array([1.5, 1.0, 0.75, 1.0])
+    found = transform.matrix @ (middle + [*reference_at, 0.0])
+    np.testing.assert_allclose(found[:3], middle[:3] + cloud_at, atol=0.02)
+    assert rotation_angle_deg(transform.matrix, np.eye(4)) < 1.0
+
+
+def test_a_cloud_of_one_plane_tells_no_more_than_a_plane_can(tmp_path):
+    """A floor alone does not say where on the floor: no transform, or the true one."""
+    pipeline = Pipeline(tmp_path, room(2400))
+    rng = np.random.default_rng(0)
+    floor = np.c_[rng.uniform(0.0, 1.0, (900, 2)) * [3.0, 2.0], rng.normal(0.0, 0.002, 900)]
+    for number in range(3):
+        message = _message(pipeline.store, floor)
+        assert all(map(is_room, pipeline.feed(message, SECOND * (1 + number))))
+    pose = pipeline.counts('pose of room')
+    assert pose['status'] in ('DEGENERATE', 'REJECTED', 'AMBIGUOUS') and pose['verdict']
