@@ -89,6 +89,7 @@ setup(
             'dlc-ros = dlc_ros.cli:main',
             'dlc-train = dlc_training.train_cli:main',
             'dlc-eval = dlc_training.evaluate.eval_cli:main',
+            'dlc-retrain = dlc_training.retrain_cli:main',
             'localizer = dlc_ros.node.ros.main:main',
         ],
     },
