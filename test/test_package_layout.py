@@ -17,7 +17,7 @@ catkin_package = pytest.importorskip(
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-EXECUTABLES = ('localizer', 'dlc-ros', 'dlc-train', 'dlc-eval')
+EXECUTABLES = ('localizer', 'dlc-ros', 'dlc-train', 'dlc-eval', 'dlc-retrain')
 
 
 @pytest.fixture
