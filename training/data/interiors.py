@@ -6,19 +6,10 @@ import numpy as np
 
 from dlc_training.data import furniture, household
 from dlc_training.data.blocks import box, pillar, rod, turn
+from dlc_training.data.countertops import kitchen_counter, reach_along, resolved, things_on
 from dlc_training.data.primitives import Box
 from dlc_training.data.solid import Solid
 
-_SMALL = (
-    household.bottle,
-    household.vessel,
-    household.books,
-    household.carton,
-    household.heap,
-    household.plant,
-    household.radio,
-    household.screen,
-)
 _BESIDE_WALLS = (
     furniture.cabinet,
     furniture.shelf,
@@ -56,35 +47,35 @@ def make_interior(rng):
     walls = list(rng.permutation(4))
     if rng.uniform() < 0.5:
         wall = walls.pop()
-        kitchen, things = _counter(rng, half[1 - wall // 2])
+        kitchen, things = kitchen_counter(rng, half[1 - wall // 2])
         fixed += [_against(rng, solid, wall, 0.0, half) for solid in kitchen]
         movable += [_against(rng, solid, wall, 0.0, half) for solid in things]
     for wall in walls:
         along = -half[1 - wall // 2]
         while along < half[1 - wall // 2] - 0.4:
             maker = _BESIDE_WALLS[rng.integers(len(_BESIDE_WALLS))]
-            piece = _simple(maker(rng))
-            reach = _reach(piece, 1)
+            piece = resolved(maker(rng))
+            reach = reach_along(piece, 1)
             along += reach + rng.uniform(0.0, 0.5)
             if along + reach > half[1 - wall // 2] or rng.uniform() < 0.25:
                 along += reach
                 continue
-            gap = rng.uniform(0.0, 0.1) + _reach(piece, 0)
+            gap = rng.uniform(0.0, 0.1) + reach_along(piece, 0)
             fixed.append(_against(rng, piece, wall, along, half, gap))
             if rng.uniform() < 0.6:
-                for thing in _things_on(rng, piece):
+                for thing in things_on(rng, piece):
                     movable.append(_against(rng, thing, wall, along, half, gap))
             along += reach
     for _ in range(int(rng.integers(1, 6))):
         maker = _IN_THE_MIDDLE[rng.integers(len(_IN_THE_MIDDLE))]
-        piece = _simple(maker(rng))
+        piece = resolved(maker(rng))
         spin, at = (
             turn(rng.uniform(0, 2 * np.pi)),
             np.append(rng.uniform(-0.7, 0.7, 2) * half[:2], 0),
         )
         movable.append(piece.placed(spin, at))
         if maker is furniture.table:
-            movable += [thing.placed(spin, at) for thing in _things_on(rng, piece)]
+            movable += [thing.placed(spin, at) for thing in things_on(rng, piece)]
     movable += _bystanders(rng, half, 0.25)
     return Place(tuple(fixed), tuple(movable), half)
 
@@ -129,9 +120,11 @@ def make_corridor(rng):
             elif style < 0.75:
                 fixed.append(Solid((box((x, y, half[2]), (0.25, 0.2, half[2])),)))
             elif style < 0.9:
-                piece = _simple(furniture.cabinet(rng))
+                piece = resolved(furniture.cabinet(rng))
                 spin = turn(-side * np.pi / 2)
-                fixed.append(piece.placed(spin, np.array([x, y - side * _reach(piece, 0), 0.0])))
+                fixed.append(
+                    piece.placed(spin, np.array([x, y - side * reach_along(piece, 0), 0.0]))
+                )
         if rng.uniform() < 0.5:
             z = rng.uniform(0.8, 1.9) * half[2]
             fixed.append(Solid((rod((-half[0], y, z), (half[0], y, z), rng.uniform(0.03, 0.1)),)))
@@ -140,7 +133,7 @@ def make_corridor(rng):
             rng.integers(4)
         ]
         at = np.append(rng.uniform(-0.9, 0.9, 2) * half[:2], 0.0)
-        movable.append(_simple(maker(rng)).placed(turn(rng.uniform(0, 6.3)), at))
+        movable.append(resolved(maker(rng)).placed(turn(rng.uniform(0, 6.3)), at))
     movable += _bystanders(rng, half, 0.4)
     return Place(tuple(fixed), tuple(movable), half)
 
@@ -186,102 +179,6 @@ def _shell(rng, half):
             size[axis], size[1 - axis] = rng.uniform(0.02, 0.1), rng.uniform(0.2, 0.7)
             solids.append(Solid((Box(translation=at, half=size),)))
     return solids
-
-
-def _counter(rng, reach):
-    """A kitchen along y, its back at x = 0: counter, sink, tap, wall cupboards, tall units."""
-    deep, high = rng.uniform(0.28, 0.34), rng.uniform(0.84, 0.95)
-    long = min(reach * rng.uniform(0.7, 1.0), 2.5)
-    base = box((deep, 0, high / 2), (deep, long, high / 2))
-    top = box((deep + 0.02, 0, high), (deep + 0.02, long, 0.02))
-    basin = rng.uniform(-0.7, 0.7) * long
-    cut = box((deep, basin, high), (0.2, rng.uniform(0.2, 0.4), 0.18))
-    solids = [Solid((base, top), (cut,))]
-    tap = np.array([0.08, basin, high])
-    head = tap + (0, 0, 0.25)
-    extras = [rod(tap, head, 0.018), rod(head, head + (0.2, 0, -0.02), 0.015)]
-    doors = int(rng.integers(2, 6))
-    for y in (2 * (np.arange(doors) + 0.5) / doors - 1) * long:
-        extras.append(
-            box((2 * deep + 0.01, y, 0.5 * high), (0.01, 0.92 * long / doors, 0.4 * high))
-        )
-        extras.append(box((2 * deep + 0.03, y, 0.85 * high), (0.015, 0.1, 0.01)))
-    first = -long
-    while first < long:  # cupboards on the wall, a hood, open boards
-        wide = rng.uniform(0.2, 0.5)
-        style = rng.uniform()
-        if style < 0.6:
-            low = rng.uniform(1.35, 1.55)
-            extras.append(box((0.17, first + wide, low + 0.35), (0.17, 0.98 * wide, 0.35)))
-        elif style < 0.7:
-            extras.append(box((0.25, first + wide, 1.6), (0.25, wide, 0.05)))
-            extras.append(box((0.12, first + wide, 1.9), (0.12, 0.12, 0.3)))
-        elif style < 0.85:
-            for z in (1.4, 1.75):
-                extras.append(box((0.11, first + wide, z), (0.11, wide, 0.012)))
-                for y in rng.uniform(-0.8, 0.8, 3) * wide:
-                    tall = rng.uniform(0.08, 0.25)
-                    extras.append(
-                        pillar((0.1, first + wide + y, z), rng.uniform(0.03, 0.06), tall)
-                    )
-        first += 2 * wide
-    if rng.uniform() < 0.4:
-        side = rng.choice((-1, 1))
-        tall = rng.uniform(1.6, 2.1)
-        extras.append(box((deep, side * (long + 0.3), tall / 2), (deep, 0.3, tall / 2)))
-    if rng.uniform() < 0.5:  # a hob
-        y = rng.uniform(-0.7, 0.7) * long
-        extras += [
-            pillar((deep + dx, y + dy, high + 0.02), 0.08, 0.015)
-            for dx in (-0.13, 0.13)
-            for dy in (-0.13, 0.13)
-        ]
-    solids.append(Solid(tuple(extras)))
-    things = []
-    for y in np.arange(-0.95 * long, 0.95 * long, rng.uniform(0.15, 0.4)):
-        if abs(y - basin) > 0.35:
-            at = np.array([rng.uniform(0.4, 1.6) * deep, y + rng.normal() * 0.04, high + 0.02])
-            things.append(_small_thing(rng).placed(turn(rng.uniform(0, 6.3)), at))
-    return solids, things
-
-
-def _small_thing(rng):
-    return _simple(_SMALL[rng.integers(len(_SMALL))](rng))
-
-
-def _things_on(rng, piece):
-    """Small things on the widest board of a piece of furniture."""
-    boards = [
-        p for p in piece.parts if isinstance(p, Box) and p.half[0] > 0.15 and p.half[1] > 0.2
-    ]
-    if not boards:
-        return []
-    board = max(boards, key=lambda p: p.half[0] * p.half[1] + 0.2 * p.translation[2])
-    height = board.translation[2] + board.half[2]
-    things = []
-    for _ in range(int(rng.integers(0, 6))):
-        at = board.translation[:2] + rng.uniform(-0.85, 0.85, 2) * board.half[:2]
-        thing = _small_thing(rng)
-        things.append(thing.placed(turn(rng.uniform(0, 6.3)), np.append(at, height)))
-    return things
-
-
-def _simple(solid):
-    """Without what a sensor does not resolve in a room: hollows of small things."""
-    return Solid(solid.parts) if solid.cuts and _reach(solid, 2) < 0.6 else solid
-
-
-def _reach(solid, axis):
-    """Largest coordinate of the bounding boxes of a solid's parts along an axis."""
-    return max(p.translation[axis] + _extent(p, axis) for p in solid.parts)
-
-
-def _extent(primitive, axis):
-    row = primitive.rotation[axis]
-    if hasattr(primitive, 'half'):
-        return float(abs(row) @ primitive.half)
-    radius = max(primitive.bottom, primitive.top)
-    return float(abs(row[2]) * primitive.height / 2 + np.hypot(row[0], row[1]) * radius)
 
 
 def _against(rng, solid, wall, along, half, gap=0.0):
