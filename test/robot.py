@@ -47,6 +47,7 @@ class Robot:
             'tf_static': self._offer('tf_static', TF, qos.TF_STATIC),
             'initialpose': self._offer('initialpose', POSE),
             'relocalize': self._offer(f'{self.node}/relocalize', EMPTY),
+            'save_pose': self._offer(f'{self.node}/save_pose', EMPTY),
             'load_reference': self._offer(f'{self.node}/load_reference', STRING),
             'load_weights': self._offer(f'{self.node}/load_weights', STRING),
         }

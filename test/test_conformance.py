@@ -457,6 +457,60 @@ def test_reference_and_weights_are_replaced_while_it_runs(adapter, reference, tm
         assert_poses_close(rig.heard('map', 'odom')[-1][1], shift @ MAP_FROM_ODOM)
 
 
+@both('~/save_pose: the pose on disk, and where the next node looks first')
+def test_pose_is_saved_and_the_next_node_looks_there(adapter, reference, tmp_path):
+    file = tmp_path / 'pose.json'
+    for restarted in (False, True):
+        settings = {'saved_pose.file': str(file), 'saved_pose.period': 0.0}
+        with contextlib.closing(MapRig(adapter, reference, free_domain(7), **settings)) as rig:
+            rig.mount_lidar()
+            rig.scan()
+            rig.localised()
+            init = rig.registrars.made[-1].calls[0].init
+            if restarted:
+                assert_poses_close(init, MAP_FROM_ODOM @ rig.odom_from_base)
+            else:
+                assert init is None
+                assert not file.exists()
+                rig.robot.send('save_pose', {})
+                assert wait_for(file.exists)
+
+
+@both('the times of the points: motion within a sweep is undone')
+def test_sweep_of_a_moving_robot(robot_in_map):
+    """The stand-in takes points as they are: a skewed sweep would give another pose."""
+    rig = robot_in_map
+    rig.scan()
+    rig.localised()
+    rig.advance(1.0)
+    start_ns, end_ns = rig.now_ns, rig.now_ns + SECOND // 10
+    after_ns = np.linspace(0, end_ns - start_ns, len(REFERENCE)).astype('u4')
+    points = np.empty_like(REFERENCE)
+    for i, stamp_ns in enumerate(start_ns + after_ns.astype(np.int64)):
+        rig.now_ns = int(stamp_ns)
+        points[i] = seen_from(MAP_FROM_ODOM @ rig.odom_from_base @ BASE_FROM_LIDAR)[i]
+    rows = np.zeros(len(points), [('x', 'f4'), ('y', 'f4'), ('z', 'f4'), ('t', 'u4')])
+    rows['x'], rows['y'], rows['z'], rows['t'] = *points.T, after_ns
+    kinds = {'x': 7, 'y': 7, 'z': 7, 't': 6}
+    fields = [
+        {'name': name, 'offset': 4 * i, 'datatype': kind, 'count': 1}
+        for i, (name, kind) in enumerate(kinds.items())
+    ]
+    layout = {'fields': fields, 'point_step': 16, 'row_step': 16 * len(rows)}
+    for rig.now_ns in (start_ns, end_ns):
+        odom = rig.odom_from_base
+        rig.robot.send_transform('tf', rig.now_ns, 'odom', 'base_link', odom)
+    rig.robot.send_cloud(start_ns, points, 'lidar', **layout, data=rows.view(np.uint8))
+    rig.now_ns = start_ns
+    rig.localised()
+    found = rig.heard('map', 'odom')[-1][1]
+    assert np.abs(found - MAP_FROM_ODOM).max() < 2e-3
+    assert wait_for(
+        lambda: 'points moved by up to' in rig.robot.status('input')[2]['deskew'],
+    )
+    rig.advance(0.1)
+
+
 @both('an object that is added while it runs')
 def test_object_is_added_while_it_runs(adapter, reference):
     rig = ObjectRig(adapter, reference, free_domain(6))

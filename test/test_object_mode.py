@@ -184,3 +184,15 @@ def test_millimetres_are_named(tmp_path, of_model, of_camera, named):
         scene = generator.uniform([-0.5, -0.5, 0.6], [0.5, 0.5, 0.7], (2000, 3))
         rig.localizer.on_cloud(at(i), 'camera', of_camera * scene)
         assert named in rig.status('input').message + rig.status('pose of mug').message
+
+
+def test_an_object_that_rested_is_followed_when_it_is_pushed(tmp_path):
+    """Its pose is sure to a tenth of a millimetre by then; a push of 3 cm is no wrong pose."""
+    rig = object_rig(tmp_path, **{'objects.search_budget': 0.0})
+    rig.registrar.verdicts.extend([{'covariance': 1e-8 * np.eye(6)}] * 30)
+    for i in range(20):
+        assert seen(rig, 0.1 * i).transforms
+    pushed = pose(translation=(0.03, 0, 0)) @ CAMERA_FROM_MUG
+    (transform,) = seen(rig, 2.0, pushed).transforms
+    np.testing.assert_allclose(transform.matrix, pushed, atol=1e-9)
+    assert seen(rig, 2.1, pose(translation=(3.0, 0, 0)) @ pushed).transforms == ()

@@ -65,6 +65,14 @@ def test_what_fits_far_from_where_it_should_be_is_left_to_a_global_search(status
     assert '1.20 m and 0 deg from where it should be' in decide(found, PRIOR).reason
 
 
+def test_what_rested_may_begin_to_move():
+    rested = Prior(np.eye(4), 1e-6 * np.eye(6))
+    reach = Prior(np.eye(4), 0.01 * np.eye(6))
+    found = answer(Status.ACCEPTED, pose(translation=(0.1, 0, 0)), covariance=1e-6 * np.eye(6))
+    assert not decide(found, rested).accepted
+    assert decide(found, rested, reach).accepted
+
+
 @pytest.mark.parametrize(
     'fields',
     [

@@ -117,6 +117,7 @@ class CloudPath:
                 belief.monitor.superseded += 1
                 return Output()
             prior = tracker.begin(scene, belief.parameters.prior)
+            reach = tracker.reach(scene, belief.parameters.prior)
             attempts = [prior]
             in_time = tracker.search_seconds < belief.mode.search_budget
             # Where an operator points is tried on several clouds before it is given up.
@@ -127,9 +128,8 @@ class CloudPath:
         points = claims.points_for(cloud)
         hypotheses = ()
         for start in attempts:
-            result = attempt(
-                reference, belief.mode.region(points, start, cloud), start, claims.shared(cloud)
-            )
+            region = belief.mode.region(points, start, cloud)
+            result = attempt(reference, region, start, reach, claims.shared(cloud))
             with belief.lock:
                 if tracker.epoch != epoch:
                     belief.monitor.superseded += 1

@@ -43,12 +43,12 @@ class Decision:
     covariance: np.ndarray = None
 
 
-def decide(registration, prior=None):
+def decide(registration, prior=None, reach=None):
     """
     Turn a registration into a pose that may be used, or a refusal.
 
     - ACCEPTED is used as it is, REJECTED never.
-    - What lies far outside of the prior's ellipsoid is refused, however well it fits: beside
+    - What lies far outside of the ellipsoid of ``reach`` is refused, however well it fits: beside
       a prior nobody looks for look-alikes, a global search does.
     - DEGENERATE is used only where the clouds determine it: along the free directions the prior
       is kept, with its covariance. Without a prior nothing is known there: refused.
@@ -57,6 +57,8 @@ def decide(registration, prior=None):
 
     :param registration: :class:`dlc_ros.Registration`.
     :param prior: :class:`Prior` or None.
+    :param reach: :class:`Prior` of where the source can have got to, where that is more than
+        the prior says (it rested, but may have begun to move); None is the prior.
     :returns: :class:`Decision`.
     """
     status = registration.status
@@ -68,11 +70,11 @@ def decide(registration, prior=None):
         decision = Decision(
             True, registration.reason, registration.transform, registration.covariance
         )
-        return decision if prior is None else _refused_if_far(decision, prior)
+        return decision if prior is None else _refused_if_far(decision, reach or prior)
     if prior is None:
         return Decision(False, f'{registration.reason}; and there is no prior pose to decide it')
     if status is Status.DEGENERATE:
-        return _refused_if_far(_keep_prior_where_free(registration, prior), prior)
+        return _refused_if_far(_keep_prior_where_free(registration, prior), reach or prior)
     return _choose_by_prior(registration, prior)
 
 
@@ -99,11 +101,11 @@ def moved(transform, error):
     return make_transform(exp_so3(error[3:]) @ transform[:3, :3], transform[:3, 3] + error[:3])
 
 
-def _refused_if_far(decision, prior):
+def _refused_if_far(decision, reach):
     if not decision.accepted:
         return decision
-    error = error_between(decision.transform, prior.transform)
-    if error @ np.linalg.solve(prior.covariance + decision.covariance, error) <= _IMPLAUSIBLE:
+    error = error_between(decision.transform, reach.transform)
+    if error @ np.linalg.solve(reach.covariance + decision.covariance, error) <= _IMPLAUSIBLE:
         return decision
     return Decision(
         False,

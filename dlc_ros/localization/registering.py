@@ -26,13 +26,14 @@ class Attempt:
     broken: bool = False
 
 
-def attempt(reference, points, prior, several):
+def attempt(reference, points, prior, reach, several):
     """
     Register points once; nothing is raised.
 
     :param reference: :class:`~dlc_ros.localization.references.Reference`.
     :param points: (N, 3) in the source frame [m].
     :param prior: :class:`~dlc_ros.localization.decision.Prior`; None searches everywhere.
+    :param reach: see :func:`~dlc_ros.localization.decision.decide`.
     :param several: whether other instances of the model may be in view.
     :returns: :class:`Attempt`.
     """
@@ -47,7 +48,7 @@ def attempt(reference, points, prior, several):
             around = points_of_one(registration, reference.cloud, points)
             if around is not None:
                 registration = _register(reference, around, None)
-        return done(registration, decide(registration, prior))
+        return done(registration, decide(registration, prior, reach))
     except DlcError as error:
         return done(None, Decision(False, str(error)), broken=True)
     except Exception as error:

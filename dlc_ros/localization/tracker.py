@@ -97,6 +97,14 @@ class Tracker:
             self._enter(State.SEARCHING, f'searching {where}')
         return prior
 
+    def reach(self, scene, growth):
+        """
+        Where the source can be on this cloud, whether it was seen to rest or not.
+
+        :returns: :class:`Prior`, or None where there is no pose or it says too little.
+        """
+        return None if self.pose is None else predict(self.pose, scene, growth)
+
     def accept(self, pose, reason):
         """Take an accepted :class:`KnownPose`."""
         self.pose = pose
@@ -124,6 +132,7 @@ class Tracker:
 
     def silence(self, reason):
         """Note that no clouds come; the pose is kept as the place to look first."""
+        self._anchor = None  # nobody saw whether it still rests
         if self.reference is not None:
             self._enter(State.WAITING, reason)
 

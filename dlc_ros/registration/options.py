@@ -18,7 +18,9 @@ class RegistrationOptions(BaseModel):
     device: Literal['auto', 'cpu', 'cuda'] = setting(
         'auto', 'Device of the predictor; auto takes CUDA when present, else the CPU.'
     )
-    threads: int = setting(1, 'CPU threads of the refinement.', ge=1, le=64)
+    threads: int = setting(
+        1, 'CPU threads of the refinement; a node holds torch to as many.', ge=1, le=64
+    )
     use_predictor: bool = setting(
         True,
         'Run the learned predictor; false starts the refinement from init or aligned centroids.',
