@@ -11,6 +11,7 @@ from dlc_ros.registration.cloud import (
     LocalFrame,
     cloud_radius,
     farthest_points,
+    first_in_voxel,
     unit_mismatch,
     validate_cloud,
     voxel_downsample,
@@ -175,3 +176,19 @@ def test_farthest_points_are_the_same_every_time_and_where_the_seed_says():
     np.testing.assert_array_equal(first, farthest_points(BALL, 10, seed=4))
     starts = {farthest_points(BALL, 1, seed=s)[0] for s in range(8)}
     assert len(starts) > 1
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 1000), st.floats(0.01, 3.0), st.sampled_from([1.0, 1e4]))
+def test_each_voxel_keeps_its_first_point(seed, edge, spread):
+    """Also where the voxels are too many for a table: an outlier is far off."""
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(200, 3))
+    points[0] *= spread
+    kept = first_in_voxel(points, edge)
+    first = {}
+    for point in points:
+        cell = tuple(np.floor((point - points.min(axis=0)) * (1.0 / edge)).astype(int))
+        first.setdefault(cell, point)
+    np.testing.assert_array_equal(kept, list(first.values()))
+    assert len(first_in_voxel(points[:0], edge)) == 0

@@ -153,6 +153,21 @@ def test_equal_input_gives_equal_bits(bracket):
     np.testing.assert_array_equal(one.hessian, two.hessian)
 
 
+def test_thinning_does_not_pull_a_room_off_its_place():
+    """Means of large voxels lie off the surface where things are thin; single points do not."""
+    from dlc_training.data.rooms import make_room
+
+    room, _ = make_room(2**31 + 4)
+    rng = np.random.default_rng(0)
+    source, target = (room.sample(60_000, rng)[0] for _ in range(2))
+    source, target = (c + 0.01 * rng.normal(size=c.shape) for c in (source, target))
+    centre = source.mean(axis=0)
+    truth = make_transform(translation=centre)
+    found = Refiner(target).refine(source - centre, truth @ OFFSET)
+    turn, shift = errors(found.transform, truth)
+    assert turn < 0.1 and shift < 8e-3
+
+
 def test_candidates_on_thinned_clouds_lead_to_the_full_answer():
     rng = np.random.default_rng(8)
     source, target = scenes.pair(scenes.bracket, rng, TRUTH, count=30_000)

@@ -15,9 +15,11 @@ from dlc_ros.localization.output import StateChange
 from dlc_ros.registration.se3 import compose, covariance_of_compose, inverse
 
 # Without odometry a source counts as resting when its pose was the same for so long [s]: within
-# the square of so many standard deviations (6 degrees of freedom, 99.9 %).
+# the square of so many standard deviations (6 degrees of freedom, 99.9 %), to which the unsteady
+# stand of a sensor adds these [m, rad].
 _REST = 1.0
 _SAME = 22.46
+_UNSTEADY = np.repeat([0.002, 0.002], 3)
 
 
 class State(Enum):
@@ -201,7 +203,8 @@ def _same(anchor, pose):
     if anchor.source_frame != pose.source_frame:
         return False
     error = error_between(pose.transform, anchor.transform)
-    return error @ np.linalg.solve(anchor.covariance + pose.covariance, error) < _SAME
+    covariance = anchor.covariance + pose.covariance + np.diag(_UNSTEADY**2)
+    return error @ np.linalg.solve(covariance, error) < _SAME
 
 
 def predict(pose, scene, growth):

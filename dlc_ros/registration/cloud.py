@@ -10,6 +10,8 @@ from dlc_ros.registration.se3 import make_transform
 # A spread across the main axis below this share of the spread along it is a line: no rotation
 # about it can be told. Float32 coordinates of a true line leave about 1e-7.
 _LINE = 1e-4
+# Voxels, empty ones included, of which a table is kept; beyond, the occupied ones are sorted.
+_TABLE = 2_000_000
 # Largest coordinate [m]: millimetres at the earth's centre pass, garbage bits mostly do not.
 _LARGEST = 1e11
 
@@ -59,15 +61,24 @@ def validate_cloud(points, min_points=30, name='cloud'):
 
 def _refuse_line(points, name):
     """Raise CloudError if the points lie in one place or on one line."""
-    magnitude = np.abs(points).max()
+    magnitude = max(points.max(), -points.min())
     if magnitude > _LARGEST:
         raise CloudError(f'{name}: coordinates up to {magnitude:.3g} m are out of range')
-    centered = points - points.mean(axis=0)
+    centered = points - centroid(points)
     spread = np.sqrt(np.maximum(np.linalg.eigvalsh(centered.T @ centered / len(points)), 0.0))
     if spread[2] <= 1e-12 * max(magnitude, 1e-300):
         raise CloudError(f'{name}: all {len(points)} points coincide')
     if spread[1] < _LINE * spread[2]:
         raise CloudError(f'{name}: all {len(points)} points lie on one line')
+
+
+def centroid(points):
+    """
+    Mean of (N, 3) points, (3,).
+
+    As a product, which takes a tenth of the time of numpy's mean of long thin arrays.
+    """
+    return np.ones(len(points)) @ points / len(points)
 
 
 def cloud_radius(points):
@@ -77,7 +88,8 @@ def cloud_radius(points):
     :param points: (N, 3) [m].
     :returns: float [m].
     """
-    return float(np.sqrt(points.var(axis=0).sum()))
+    centred = (points - centroid(points)).ravel()
+    return float(np.sqrt(centred @ centred / len(points)))
 
 
 def unit_mismatch(source_radius, target_radius):
@@ -117,7 +129,7 @@ class LocalFrame:
     @classmethod
     def of(cls, points):
         """Local frame at the centroid of (N, 3) points."""
-        return cls(points.mean(axis=0))
+        return cls(centroid(points))
 
     @property
     def transform(self):
@@ -146,6 +158,30 @@ def voxel_downsample(points, voxel_size):
     # does: so no finer than that, and in units of the edge.
     edge = max(voxel_size, 1.01 * np.abs(points).max() / (1 << 20))
     return small_gicp.voxelgrid_sampling(points / edge, 1.0).points()[:, :3] * edge
+
+
+def first_in_voxel(points, voxel_size):
+    """
+    One point, the first in their order, for each occupied voxel.
+
+    :param points: (N, 3) [m] in a local frame.
+    :param voxel_size: edge [m], > 0.
+    :returns: (M, 3) float64, M <= N, in the given order.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    if len(points) == 0:
+        return points
+    cells = np.floor((points - points.min(axis=0)) * (1.0 / voxel_size)).astype(np.int64)
+    shape = cells.max(axis=0) + 1
+    if np.prod(shape.astype(np.float64)) < _TABLE:
+        # Written backwards, the first point of a voxel is the last to be written.
+        keys = (cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2]
+        table = np.full(np.prod(shape), -1)
+        table[keys[::-1]] = np.arange(len(points))[::-1]
+        kept = np.sort(table[table >= 0])
+    else:
+        kept = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+    return points[kept]
 
 
 def farthest_points(points, count, seed=0):

@@ -110,7 +110,7 @@ class Refiner:
         :returns: :class:`Source`.
         """
         options = self.options
-        full = Surface(source, options.voxel_size, _MAX_SOURCE, options.threads)
+        full = Surface(source, options.voxel_size, _MAX_SOURCE, options.threads, means=False)
         return Source(full, full.thinned(_COARSE_SOURCE))
 
     def start_distance(self, source):

@@ -30,10 +30,10 @@ _SECOND_LOOK = 4
 # Points of the reduced clouds that share one independent error: a target plane is fitted to ten
 # neighbours and serves all source points near it. Calibrated by Monte Carlo on rooms and solids.
 _CORRELATION = 4.0
-# Error that no number of points averages out (edges, normals; of voxel means also the grid), in
-# pitches: standard deviation of the shift, and of the arc of a turn at the source's radius. From
-# the same runs, for raw points and for voxel means.
-_COMMON = {False: 0.03, True: 0.07}
+# Error that no number of points averages out (edges, normals of the target), in pitches of it:
+# standard deviation of the shift, and of the arc of a turn at the source's radius. From the same
+# runs.
+_COMMON = 0.03
 # Independent neighbours in the comparison of two poses, for the same reason.
 _COMPARED = 4.0
 
@@ -194,7 +194,9 @@ class Registrar:
                 starts = [start for start in starts if prior.plausible(start[0])]
         if prior is not None or landscape is None:
             guess = np.eye(4) if prior is None else prior.transform
-            starts.append((guess, None))
+            near = 0.5 * self._refiner.start_distance(source)
+            if not any(_apart(guess, start, source.full) < near for start, _ in starts):
+                starts.append((guess, None))
             radius = min(self._refiner.target.radius, source.full.radius)
             reach = radius if prior is None else prior.reach(radius)
             wide = min(reach, _COARSE_RADII * radius)
@@ -287,8 +289,9 @@ class Registrar:
 
     def _spread(self, found, source):
         """Standard deviation of the plane distances of matched points [m], > 0."""
-        # Choosing the nearest point hides some noise from the residual; roughness still shows it.
-        rough = np.hypot(self._refiner.target.roughness, source.roughness)
+        # Choosing the nearest point hides some noise from the residual; the roughness still shows
+        # it, that of the denser cloud, since the other's is curvature too.
+        rough = np.sqrt(2.0) * min(self._refiner.target.roughness, source.roughness)
         return max(np.nan_to_num(found.residual), rough, 1e-6 * self._radius)
 
     def _covariance(self, found, free, source):
@@ -299,8 +302,7 @@ class Registrar:
         random = covariance_from_hessian(
             resisted(found, free), spread**2, limits, correlation=_CORRELATION
         )
-        averaged = target.averaged or source.averaged
-        common = _COMMON[averaged] * max(target.pitch, source.pitch)
+        common = _COMMON * target.pitch
         return random + np.diag(np.repeat([common, common / source.radius], 3) ** 2)
 
     def _given(self, transform, frame):
@@ -326,6 +328,12 @@ def _support(witness, transforms):
     if witness is None:
         return [None] * len(transforms)
     return witness.support(transforms).tolist()
+
+
+def _apart(one, other, source):
+    """Root mean square distance of a source's points between two poses (4, 4) [m], about."""
+    turn = np.linalg.norm(one[:3, :3] - other[:3, :3]) / np.sqrt(3.0)
+    return np.hypot(np.linalg.norm(one[:3, 3] - other[:3, 3]), turn * source.radius)
 
 
 class _Answer(NamedTuple):

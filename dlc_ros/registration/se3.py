@@ -350,9 +350,11 @@ def covariance_from_hessian(hessian, residual_variance, limits, correlation=1.0)
     limits = np.asarray(limits, dtype=np.float64)
     information = np.asarray(hessian) / (residual_variance * correlation)
     # Inverted in units of the limits: metres and radians then compare, and the sum is at least
-    # the identity.
+    # the identity, whatever rounding makes of very sure directions beside unsure ones.
     scaled = symmetric(information) * np.outer(limits, limits) + np.eye(6)
-    return symmetric(np.linalg.inv(scaled)) * np.outer(limits, limits)
+    values, axes = np.linalg.eigh(scaled)
+    inverted = (axes / np.maximum(values, 1.0)) @ axes.T
+    return symmetric(inverted) * np.outer(limits, limits)
 
 
 def symmetric(matrix):

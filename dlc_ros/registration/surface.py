@@ -5,11 +5,15 @@ from functools import cached_property
 import numpy as np
 import small_gicp
 
-from dlc_ros.registration.cloud import cloud_radius, voxel_downsample
+from dlc_ros.registration.cloud import cloud_radius, first_in_voxel, voxel_downsample
 
-# Neighbours of a normal, of the pitch and of the roughness: enough for a stable plane through
-# noisy points, few enough to stay on one face.
+# Neighbours of the pitch, of the roughness and of a normal: enough for a stable plane, few enough
+# to stay on one face.
 _NEIGHBOURS = 10
+# Where the points stray from their planes by a larger share of the pitch, normals take more, by
+# its square: the patch must be wide beside the noise. On noisy solids that halves the error.
+_STRAY = 0.25
+_MOST_NEIGHBOURS = 40
 # Points at which pitch and roughness are measured; a median of this many is steady.
 _SAMPLES = 700
 # Points that a voxel of a thinned cloud averages.
@@ -37,63 +41,68 @@ class Surface:
     :ivar radius: root mean square distance from the centroid [m].
     """
 
-    def __init__(self, points, voxel_size=0.0, max_points=50_000, threads=1):
+    def __init__(self, points, voxel_size=0.0, max_points=50_000, threads=1, means=True):
         """
         Reduce the points and build tree and normals.
+
+        The mean of a voxel has less noise than its points, but near an edge it lies inside of it:
+        clouds of means are pulled off each other's place by centimetres in a room. So what is
+        moved should hold points, and what it is moved onto, densely, means.
 
         :param points: (N, 3) float64 in a local frame [m], at least 3 distinct ones.
         :param voxel_size: voxel edge [m]; 0 keeps every point up to ``max_points`` and picks the
             edge that leaves about ``max_points`` above that.
         :param max_points: see ``voxel_size``.
         :param threads: CPU threads; with one the result is reproducible to the bit.
+        :param means: a voxel leaves the mean of its points, else the first of them.
         """
         points = np.asarray(points, dtype=np.float64)
-        self.averaged = voxel_size > 0.0 or len(points) > max_points
+        reduce = voxel_downsample if means else first_in_voxel
+        self.averaged = means and (voxel_size > 0.0 or len(points) > max_points)
         if voxel_size > 0.0:
-            points = voxel_downsample(points, voxel_size)
+            points = reduce(points, voxel_size)
         elif len(points) > max_points:
-            points = thin(points, max_points)
+            points = thin(points, max_points, reduce)
         self.points = np.ascontiguousarray(points)
         self.cloud = small_gicp.PointCloud(self.points)
         self.tree = small_gicp.KdTree(self.cloud, num_threads=threads)
-        small_gicp.estimate_normals_covariances(
-            self.cloud, self.tree, num_neighbors=_NEIGHBOURS, num_threads=threads
-        )
-        self.normals = self.cloud.normals()[:, :3]
         self.radius = cloud_radius(self.points)
+        spread, reach, lines = self._neighbourhoods(sample(len(self.points), _SAMPLES))
         # k neighbours fill a disc of area k pitch^2. Coincident points must not make it zero.
         k = min(_NEIGHBOURS, len(self.points) - 1)
-        some = sample(len(self.points), _SAMPLES)
-        spread, reach = self._neighbourhoods(some, k + 1)
         self.pitch = max(float(np.sqrt(np.pi * np.median(reach) / k)), 1e-6 * self.radius)
         # The plane through k + 1 points takes three of their degrees of freedom.
-        self.roughness = float(np.sqrt(max(np.median(spread[:, 0]), 0.0) / max(k - 2, 1)))
-        if len(self) > _EVENED * _FEWEST and self._on_lines(some).mean() > _LINES:
+        self.roughness = float(np.sqrt(max(np.median(spread), 0.0) / max(k - 2, 1)))
+        strays = self.roughness / self.pitch / _STRAY
+        count = int(np.clip(_NEIGHBOURS * strays**2, _NEIGHBOURS, _MOST_NEIGHBOURS))
+        small_gicp.estimate_normals_covariances(
+            self.cloud, self.tree, num_neighbors=count, num_threads=threads
+        )
+        self.normals = self.cloud.normals()[:, :3]
+        if len(self) > _EVENED * _FEWEST and lines.mean() > _LINES:
             self._mend_normals()
 
     def __len__(self):
         return len(self.points)
 
-    def _neighbourhoods(self, every, count):
+    def _neighbourhoods(self, every):
         """
-        Shape of the neighbourhoods of ``count`` points about those of a slice.
+        Shape of the neighbourhoods of the points of a slice.
 
-        :returns: (M, 3) sums of squares across and along the surface, ascending; (M,) squared
-            distance of the last neighbour.
+        :returns: (M,) sum of squares about the best plane and (M,) squared distance of the last
+            neighbour, both with one neighbour more than normals have; (M,) whether the neighbours
+            that a normal comes from lie on one line.
         """
+        count = min(_NEIGHBOURS + 1, len(self.points))
         indices, squared = self.tree.batch_knn_search(self.points[every], count)
         patches = self.points[indices.astype(np.int64)]
-        patches = patches - patches.mean(axis=1, keepdims=True)
-        return np.linalg.eigvalsh(patches.transpose(0, 2, 1) @ patches), squared[:, -1]
-
-    def _on_lines(self, every):
-        """Which points of a slice have only neighbours along a line."""
-        spread, _ = self._neighbourhoods(every, _NEIGHBOURS)
-        return spread[:, 1] < _LINE * spread[:, 2]
+        normals = _sums_of_squares(patches[:, :_NEIGHBOURS])
+        lines = normals[:, 1] < _LINE * normals[:, 2]
+        return _sums_of_squares(patches)[:, 0], squared[:, -1], lines
 
     def _mend_normals(self):
         """Take the normals on scan lines from a thinned cloud, where lines have neighbours."""
-        lines = self._on_lines(slice(None))
+        lines = self._neighbourhoods(slice(None))[2]
         even = Surface(self.points, max_points=len(self) // _EVENED)
         self.normals = self.normals.copy()
         self.normals[lines] = even.normals[even.nearest(self.points[lines])[0]]
@@ -126,31 +135,38 @@ class Surface:
         return cloud
 
 
+def _sums_of_squares(patches):
+    """(M, 3) of points (M, K, 3) about their means along their main axes, ascending."""
+    centred = patches - patches.mean(axis=1, keepdims=True)
+    return np.linalg.eigvalsh(centred.transpose(0, 2, 1) @ centred)
+
+
 def sample(size, count):
     """Slice that takes at most ``count`` of ``size`` points, at even steps."""
     return slice(None, None, max(1, -(-size // count)))
 
 
-def thin(points, max_points):
+def thin(points, max_points, reduce=voxel_downsample):
     """
-    Voxel means of a cloud, with the voxel edge that leaves about ``max_points`` or fewer.
+    One point a voxel, with the voxel edge that leaves about ``max_points`` or fewer.
 
     :param points: (N, 3) [m].
     :param max_points: wanted size; the result has at most about 1.1 times as many.
+    :param reduce: function of points and an edge [m].
     :returns: (M, 3) float64.
     """
-    # A few points a voxel make a mean; by chance, not by stride: scans come in rows.
+    # A few points a voxel do; by chance, not by stride: scans come in rows.
     if len(points) > 2 * _PER_VOXEL * max_points:
-        share = _PER_VOXEL * max_points / len(points)
-        points = points[np.random.default_rng(0).random(len(points)) < share]
+        rng = np.random.default_rng(0)
+        points = points[rng.integers(len(points), size=_PER_VOXEL * max_points)]
     # Voxels of a surface go with the inverse square of the edge, those of a volume with the
     # cube, so the first guess is corrected a few times.
     size = 4.0 * cloud_radius(points) / np.sqrt(max_points)
-    reduced = voxel_downsample(points, size)
+    reduced = reduce(points, size)
     for _ in range(8):
         ratio = len(reduced) / max_points
         if 0.6 < ratio < 1.1:
             break
         size *= np.sqrt(max(ratio, 0.1) / 0.8)
-        reduced = voxel_downsample(points, size)
+        reduced = reduce(points, size)
     return reduced
