@@ -128,7 +128,8 @@ class CloudPath:
         points = claims.points_for(cloud)
         hypotheses = ()
         for start in attempts:
-            region = belief.mode.region(points, start, cloud)
+            # What rested may be pushed: its points are where it can have got to.
+            region = belief.mode.region(points, start and (reach or start), cloud)
             result = attempt(reference, region, start, reach, claims.shared(cloud))
             with belief.lock:
                 if tracker.epoch != epoch:
