@@ -24,7 +24,16 @@ from dlc_training.validation import ANGLES, COMPARISON, LENGTH, Validation
 RESULT, TABLE = 'comparison.json', 'comparison.md'
 
 
-def compare(make_config, objectives, seeds, out, pairs, tuned=None, progress=True):
+def compare(
+    make_config,
+    objectives,
+    seeds,
+    out,
+    pairs,
+    tuned=None,
+    budgets=('steps', 'time'),
+    progress=True,
+):
     """
     Train and judge every objective.
 
@@ -34,6 +43,7 @@ def compare(make_config, objectives, seeds, out, pairs, tuned=None, progress=Tru
     :param out: folder of the runs and the result.
     :param pairs: held-out pairs that every network is judged on.
     :param tuned: dict objective -> overrides, from :func:`dlc_training.tuning.read_best`.
+    :param budgets: what is equal, ``steps``, ``time`` or both; time is measured over equal steps.
     :return: the result, as written to ``comparison.json``.
     """
     objectives = ['none', *(name for name in objectives if name != 'none')]
@@ -43,7 +53,7 @@ def compare(make_config, objectives, seeds, out, pairs, tuned=None, progress=Tru
         raise FileError(f'cannot write in {out}: {error.strerror}; use another --out') from None
     validation, runs, seconds = Validation(pairs, COMPARISON), [], {}
     whole = make_config([])
-    for budget in ('steps', 'time'):
+    for budget in dict.fromkeys(('steps', *budgets)):
         for seed in range(whole.seed, whole.seed + seeds):
             for name in objectives:
                 share = 1.0

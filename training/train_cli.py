@@ -14,6 +14,9 @@ from dlc_training.evaluate.shapes import GeneratedShapes
 from dlc_training.model_card import model_card
 from dlc_training.objective import OBJECTIVES
 
+# What may be equal in a comparison.
+BUDGETS = ('steps', 'time')
+
 
 def main(arguments=None):
     """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
@@ -82,11 +85,17 @@ def _parser():
     )
     study.add_argument(
         '--objectives',
-        nargs='+',
-        choices=OBJECTIVES,
+        type=_names(OBJECTIVES),
         default=OBJECTIVES,
-        metavar='NAME',
-        help='of the study; left out: all',
+        metavar='NAME,...',
+        help=f'of the study; left out: {",".join(OBJECTIVES)}',
+    )
+    study.add_argument(
+        '--equal',
+        type=_names(BUDGETS),
+        default=BUDGETS,
+        metavar='BUDGET,...',
+        help=f'what is equal in a comparison; left out: {",".join(BUDGETS)}',
     )
     study.add_argument(
         '--pairs', type=_count, default=100, help='held-out pairs of the study; default: 100'
@@ -106,6 +115,19 @@ def _count(text):
     if number < 1:
         raise ValueError
     return number
+
+
+def _names(known):
+    """Parser of some of these names, separated by commas."""
+
+    def parse(text):
+        chosen = tuple(text.split(','))
+        for name in chosen:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(known)}")
+        return chosen
+
+    return parse
 
 
 def _config(options, more=()):
@@ -132,7 +154,7 @@ def _compare(options):
     tuned = tuning.read_best(options.tuned) if options.tuned else None
     comparison.compare(
         lambda more: _config(options, more), options.objectives, options.compare,
-        Path(options.out), options.pairs, tuned,
+        Path(options.out), options.pairs, tuned, options.equal,
     )  # fmt: skip
     print((Path(options.out) / comparison.TABLE).read_text())
     return 0

@@ -1,0 +1,154 @@
+"""``dlc-train --tune`` and ``--compare`` in small: equal shares for all, continued, as told."""
+
+import json
+import sys
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from training_runs import log, one_line
+
+from dlc_ros.registration.descriptor import DescriptorNet
+from dlc_ros.registration.weights import load_weights, save_weights
+from dlc_training import tuning, validation
+from dlc_training.config import load_config
+from dlc_training.engine import Interrupted, Trainer
+from dlc_training.train_cli import main
+
+SMALL = ('data.kinds={crop: 1}', 'optimiser.steps=4', 'optimiser.batch=1', 'save_every=1')
+
+
+def study(out, *arguments):
+    return main(['--config', 'smoke', '--out', str(out), '--pairs', '1', *SMALL, *arguments])
+
+
+def states(out, name):
+    stored = optuna.load_study(study_name=name, storage=f'sqlite:///{out / "tuning.db"}')
+    return [trial.state.name for trial in stored.trials]
+
+
+def test_tuning_gives_every_objective_its_trials_and_goes_on(tmp_path, capsys, monkeypatch):
+    arguments = ('--objectives', 'none,dlc', 'optimiser.steps=2')
+    run, runs = Trainer.run, []
+
+    def interrupted_once(self, progress=True, observe=None):
+        runs.append(self.folder)
+        if len(runs) == 3:
+            raise Interrupted('interrupted after step 2')
+        return run(self, False, observe)
+
+    monkeypatch.setattr(Trainer, 'run', interrupted_once)
+    assert study(tmp_path, '--tune', '2', *arguments) == 130
+    assert 'the same command continues' in capsys.readouterr().err
+    assert states(tmp_path, 'none') == ['COMPLETE'] * 2
+    assert study(tmp_path, '--tune', '2', *arguments) == 0
+    assert len(runs) == 2 + 1 + 2  # no trial of the first objective was repeated
+    assert runs[3] == runs[2]  # the one that was cut off was, with the same settings
+    assert states(tmp_path, 'none') == ['COMPLETE'] * 2
+    assert states(tmp_path, 'dlc').count('COMPLETE') == 2
+    result = json.loads((tmp_path / 'tuning.json').read_text())
+    assert list(result) == ['none', 'dlc']
+    for found in result.values():
+        assert len(found['trials']) == 2
+        assert found['score'] == max(trial['score'] for trial in found['trials'])
+    assert result['none']['best'].keys() == {'optimiser.rate'}
+    assert {'objective.dlc.mu', 'objective.radii_deg'} <= result['dlc']['best'].keys()
+    assert capsys.readouterr().out.count('| score |') == 2
+    # What it found is a configuration.
+    best = tuning.read_best(tmp_path / 'tuning.json')
+    config = load_config('smoke', best['dlc'])
+    assert config.objective.radii_deg == pytest.approx(
+        result['dlc']['best']['objective.radii_deg']
+    )
+
+
+@pytest.mark.parametrize('name', ['none', 'dlc', 'dlc-adversarial', 'awp', 'sam'])
+def test_suggestions_are_within_what_a_configuration_allows(name):
+    base = load_config('default', [f'objective.name={name}'])
+    search = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        chosen = tuning.suggest(search.ask(), base)
+        config = load_config(
+            'default',
+            [f'objective.name={name}', *(f'{k}={json.dumps(v)}' for k, v in chosen.items())],
+        )
+        assert config.objective.warm_up <= config.optimiser.steps / 2
+        assert max(config.objective.radii_deg) <= 180
+
+
+def test_comparison_is_fair_and_is_not_done_twice(tmp_path, capsys):
+    arguments = (
+        '--compare', '2', '--objectives', 'none,sam', 'objective.warm_up=0', 'log_every=1',
+    )  # fmt: skip
+    assert study(tmp_path, *arguments) == 0
+    printed = capsys.readouterr().out
+    result = json.loads((tmp_path / 'comparison.json').read_text())
+    rows = {(row['budget'], row['objective']): row for row in result['rows']}
+    assert list(rows) == [('steps', 'none'), ('steps', 'sam'), ('time', 'none'), ('time', 'sam')]
+    assert rows['steps', 'none']['steps'] == rows['steps', 'sam']['steps'] == 4
+    assert rows['steps', 'none']['success_minus_none'] is None
+    assert rows['steps', 'sam']['time_ratio'] > 1.3  # two gradients a step
+    assert rows['time', 'sam']['steps'] < 4
+    assert rows['time', 'none'] == {**rows['steps', 'none'], 'budget': 'time'}
+    # The same batches: before anything acted on the weights, the losses are the same bits.
+    first = [log(tmp_path / f'{name}-steps-seed2')[0]['loss'] for name in ('none', 'sam')]
+    assert first[0] == first[1]
+    for run in result['runs']:
+        card = load_weights(tmp_path / run['weights']).card
+        assert card['configuration']['objective']['name'] == run['objective']
+        assert card['configuration']['seed'] == run['seed']
+        assert len(run['registration']['success']) == 1
+        assert len(run['descent']['reached']) == len(validation.ANGLES)
+    assert printed.count('| steps |') == 2 + 1  # the heading, too
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('checkpoint.pt')}
+    assert study(tmp_path, *arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_shipped_weights_beat_random_ones_on_held_out_pairs(tmp_path):
+    held_out = validation.Validation(3, validation.TUNING)
+    torch.manual_seed(0)
+    save_weights(tmp_path / 'random.safetensors', DescriptorNet(load_weights().net.options), {})
+    shares = {}
+    for name, weights in (('shipped', None), ('random', tmp_path / 'random.safetensors')):
+        found = held_out.descent(weights)
+        shares[name] = np.mean(found['reached'])
+        assert len(found['steps']) == sum(found['reached']) == len(found['rotation'])
+        assert all(1 <= steps <= len(validation.SCHEDULE) for steps in found['steps'])
+        assert len(found['bias_rotation']) == 3
+    assert shares['shipped'] > shares['random'] + 0.3
+    registered = held_out.registration(None)
+    right = (np.array(registered['rotation']) < 5) & (np.array(registered['translation']) < 0.1)
+    assert registered['success'] == right.tolist()
+    assert right.any()
+
+
+def test_tuned_settings_that_are_none(tmp_path, capsys):
+    (tmp_path / 'notes.json').write_text('[1, 2]')
+    assert study(tmp_path, '--compare', '1', '--tuned', str(tmp_path / 'notes.json')) == 2
+    one_line(capsys.readouterr(), 'notes.json', 'tuning.json')
+    assert study(tmp_path, '--compare', '1', '--tuned', str(tmp_path / 'missing.json')) == 2
+    one_line(capsys.readouterr(), 'missing.json', 'No such file')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'part'),
+    [
+        (('--compare', '1', '--objectives', 'none,dcl'), "'dcl' is none of none, dlc"),
+        (('--compare', '1', '--equal', 'money'), "'money' is none of steps, time"),
+        (('--tune', '0'), '--tune'),
+    ],
+)
+def test_impossible_studies(tmp_path, capsys, arguments, part):
+    with pytest.raises(SystemExit) as ended:
+        study(tmp_path / 'out', *arguments)
+    assert ended.value.code == 2
+    assert part in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_without_optuna(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'optuna', None)
+    assert study(tmp_path, '--tune', '1') == 2
+    one_line(capsys.readouterr(), 'pip install optuna')
