@@ -116,18 +116,21 @@ def merged(rows):
 
 
 def commit():
-    """Short name of the commit that is checked out; ``+`` when files differ from it."""
-    try:
-        described = subprocess.run(
-            ['git', 'describe', '--always', '--dirty=+'],
-            cwd=PAGE.parent,
-            capture_output=True,
-            text=True,
-            check=True,
+    """Short name of the commit; ``+`` when files, the page apart, differ from it."""
+
+    def git(*words):
+        return subprocess.run(
+            ['git', *words], cwd=PAGE.parent, capture_output=True, text=True, check=False
         )
-    except (OSError, subprocess.CalledProcessError):
+
+    try:
+        name = git('rev-parse', '--short', 'HEAD')
+        changed = git('diff', '--quiet', 'HEAD', '--', ':/', f':(exclude){PAGE.name}')
+    except OSError:
         return 'no git'
-    return described.stdout.strip()
+    if name.returncode:
+        return 'no git'
+    return name.stdout.strip() + ('+' if changed.returncode else '')
 
 
 def _key(row):

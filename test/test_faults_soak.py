@@ -38,11 +38,13 @@ def test_memory_and_time_per_cloud_stay(tmp_path, scenario):
         for stamped in message.transforms:
             answered[convert.ns_from_stamp(stamped.header.stamp)] = True
 
-    clouds_in = [0]
+    counted = [0]
 
     def on_diagnostics(message):
         values = {pair.key: pair.value for s in message.status for pair in s.values}
-        clouds_in[0] = int(values.get('clouds in', 0))
+        # The cloud of nothing is not waited for: a newer one may replace it.
+        keys = ('clouds in', 'skipped (a newer one came)')
+        counted[0] = sum(int(values.get(key, 0)) for key in keys)
 
     with (
         node(parameters) as localizer,
@@ -73,7 +75,7 @@ def test_memory_and_time_per_cloud_stay(tmp_path, scenario):
             memory.append(usage.memory_info().rss)
             answered.clear()
             aligned.clear()
-        assert wait_for(lambda: clouds_in[0] >= sent - missed - len(clouds))
+        assert wait_for(lambda: counted[0] >= 0.99 * sent), (counted, sent)
         assert localizer.finish() == 0
     quarter = samples // 4
     early, late = np.median(memory[quarter : 2 * quarter]), np.median(memory[-quarter:])
