@@ -190,6 +190,8 @@ def test_demo_fails_without_the_predictor(runs):
     assert report['rejected'] > 4
     assert report['success'] < 0.5
     assert 'FAILED' in printed
+    # A person who watches sees that the blinded camera's clouds are rejected, and why.
+    assert 'the camera is blinded and its cloud rejected: ' in printed
 
 
 def test_demo_fails_with_random_weights(tmp_path):
