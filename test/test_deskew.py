@@ -74,6 +74,8 @@ def test_one_time_for_all_points_is_no_sweep():
         (np.array([0, 7], dtype='u4'), 'no sweep'),
         (np.array([1.7e9, 1.7e9 + 128], dtype='f4'), 'no sweep'),
         (np.array([20_000.0, 20_000.1], dtype='f4'), 'too coarse'),
+        (np.array([-(2**31), 2**31 - 1], dtype='i4'), 'no sweep'),
+        (np.array([-1.7e308, 1.7e308]), 'no sweep'),
     ],
 )
 def test_times_that_mean_nothing_are_refused(times, message):

@@ -66,6 +66,9 @@ def test_a_robot_drives_through_a_mapped_room(tmp_path, config):
             assert localizer.on_initial_pose(at(0), 'map', start, np.zeros((6, 6))).accepted
         scan = apply(np.linalg.inv(map_from_lidar), room(generator, 6_000))
         output = localizer.on_cloud(at(seconds), 'lidar', scan.astype(np.float32))
+        competed = output.hypotheses[0].poses()
+        np.testing.assert_allclose(competed[0], output.poses[0].matrix, atol=1e-9)
+        assert len(competed) > 1 and output.hypotheses[0].frame == 'map'
         *_, correction = output.transforms
         published.insert(correction.parent, correction.child, at(seconds), correction.matrix)
         published.insert('odom', 'base_link', at(seconds), odom_from_base(seconds))

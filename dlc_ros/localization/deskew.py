@@ -45,9 +45,12 @@ def offsets_from_stamp(times, stamp_ns, stamp_at='auto', unit='auto'):
         raise CloudError('the times of the points are not finite numbers')
     if len(times) == 0 or times.min() == times.max():
         return None
-    first = times.min()
     # Integers are subtracted as such: nanoseconds since 1970 leave float64 no nanoseconds.
-    after_first = (times - first).astype(np.float64)
+    if times.dtype.kind != 'f':
+        times = times.astype(np.int64)
+    first = times.min()
+    with np.errstate(over='ignore'):
+        after_first = (times - first).astype(np.float64)
     seconds = _UNITS.get(unit) or _unit(after_first.max(), times.dtype)
     after_first *= seconds
     length = after_first.max()
@@ -63,7 +66,7 @@ def offsets_from_stamp(times, stamp_ns, stamp_at='auto', unit='auto'):
     begin = float(first) * seconds
     if abs(begin) <= _LONGEST:
         return after_first + begin
-    if times.dtype.itemsize < 8 and times.dtype.kind == 'f':
+    if times.dtype == np.float32:
         raise CloudError('float32 is too coarse for absolute times of points')
     # In exact arithmetic: as floats, seconds since 1970 are good to 0.2 us, but ns to 256 ns only.
     lag_ns = round(int(first) * (seconds * 1e9)) if times.dtype.kind != 'f' else begin * 1e9

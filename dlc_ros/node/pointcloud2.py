@@ -75,9 +75,9 @@ def times_from_message(message):
     try:
         layout = _Layout(message)
         field = next((f for name in _TIMES for f in message.fields if f.name == name), None)
+        return None if field is None else layout.numbers(field)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise CloudError(f'Not a PointCloud2 message: {_short(error)}.') from None
-    return None if field is None else layout.numbers(field)
 
 
 class MessageCloud:
