@@ -80,6 +80,7 @@ setup(
         (f'share/{PACKAGE}/launch', sorted(glob('launch/*.launch.py'))),
         (f'share/{PACKAGE}/config', sorted(glob('config/*.yaml') + glob('config/*.xml'))),
         (f'share/{PACKAGE}/rviz', sorted(glob('rviz/*.rviz'))),
+        (f'share/{PACKAGE}/foxglove', sorted(glob('foxglove/*.json'))),
     ],
     install_requires=RUNTIME,
     extras_require=EXTRAS,
@@ -91,6 +92,7 @@ setup(
             'dlc-eval = dlc_training.evaluate.eval_cli:main',
             'dlc-retrain = dlc_training.retrain_cli:main',
             'localizer = dlc_ros.node.ros.main:main',
+            'replay_tf = dlc_ros.node.ros.replay_tf:main',
         ],
     },
 )

@@ -6,7 +6,6 @@ import time
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -42,21 +41,22 @@ class Harness:
     """
 
     def __init__(self, name, values):
-        overrides = [Parameter(name, value=value) for name, value in values.items()]
-        self.node = LocalizerNode(name, parameter_overrides=overrides)
+        self.node = _make_node(name, values)
         self.peer = Peer()
-        self._executors = []
-        for node in (self.node, self.peer):
-            executor = SingleThreadedExecutor()
-            executor.add_node(node)
-            threading.Thread(target=executor.spin, daemon=True).start()
-            self._executors.append(executor)
+        self._nodes = [self.node]
+        self._spinning = [Spinning(self.node), Spinning(self.peer)]
 
     def close(self):
-        for executor in self._executors:
-            executor.shutdown()
-        self.node.close()
+        for spinning in self._spinning:
+            spinning.stop()
+        for node in self._nodes:
+            node.close()
         self.peer.destroy_node()
+
+    def add_node(self, name, values):
+        """One more node, in the executor of the first."""
+        self._nodes.append(_make_node(name, values))
+        self._spinning[0].add(self._nodes[-1])
 
     def activate(self):
         """Configure and activate through the services that a lifecycle manager uses."""
@@ -64,12 +64,13 @@ class Harness:
         assert self.change_state('activate')
         wait_for(lambda: self.peer.points.get_subscription_count() == 1)
 
-    def change_state(self, transition):
+    def change_state(self, transition, name=None):
         from lifecycle_msgs.srv import ChangeState
 
         request = ChangeState.Request()
         request.transition.label = transition
-        return self.call(ChangeState, f'/{self.node.get_name()}/change_state', request).success
+        name = name or self.node.get_name()
+        return self.call(ChangeState, f'/{name}/change_state', request).success
 
     def call(self, kind, name, request):
         """Call a service and return its response."""
@@ -86,13 +87,33 @@ class SpinningPeer:
 
     def __init__(self):
         self.peer = Peer()
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.peer)
-        threading.Thread(target=self._executor.spin, daemon=True).start()
+        self._spinning = Spinning(self.peer)
 
     def close(self):
-        self._executor.shutdown()
+        self._spinning.stop()
         self.peer.destroy_node()
+
+
+class Spinning:
+    """An executor in a thread of its own, which must end before its nodes are destroyed."""
+
+    def __init__(self, node):
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+        self._thread = threading.Thread(target=self._executor.spin)
+        self._thread.start()
+
+    def add(self, node):
+        self._executor.add_node(node)
+
+    def stop(self):
+        self._executor.shutdown()
+        self._thread.join()
+
+
+def _make_node(name, values):
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    return LocalizerNode(name, parameter_overrides=overrides)
 
 
 class Peer(Node):
@@ -103,12 +124,11 @@ class Peer(Node):
         self.points = self.create_publisher(PointCloud2, 'points', QoSProfile(depth=1))
         self.static = StaticTransformBroadcaster(self)
         self.moving = TransformBroadcaster(self)
-        self.transforms, self.poses, self.statuses = [], [], []
+        self.transforms, self.poses = [], []
         self.create_subscription(TFMessage, '/tf', self._on_tf, QoSProfile(depth=100))
         self.create_subscription(
             PoseWithCovarianceStamped, '/localizer/pose', self.poses.append, 10
         )
-        self.create_subscription(DiagnosticArray, '/diagnostics', self.statuses.append, 10)
 
     def listen_to_tf(self, topic):
         """List that grows by the transforms of a topic."""
@@ -138,15 +158,6 @@ class Peer(Node):
             for entry in list(self.transforms)
             if (entry.header.frame_id, entry.child_frame_id) == ('map', 'odom')
         ]
-
-    def status(self, task):
-        """Newest diagnostics entry of a task: (level, message, dict of values)."""
-        for array in reversed(list(self.statuses)):
-            for entry in array.status:
-                if entry.name == f'localizer: {task}':
-                    values = {pair.key: pair.value for pair in entry.values}
-                    return entry.level[0], entry.message, values
-        return None, '', {}
 
     def send_transform(self, parent, child, matrix, time=None):
         """Static, unless ``time`` (:class:`rclpy.time.Time`) is given."""

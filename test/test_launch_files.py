@@ -1,17 +1,32 @@
 """Launch files: their arguments, and where ROS 2 is there, what they start."""
 
 import ast
+import importlib.util
+import json
 import os
+import shutil
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+
+from dlc_ros.node import convert
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
-COMMON = {'namespace', 'node_name', 'params_file', 'use_sim_time', 'autostart', 'log_level'}
+VIEWS = sorted([*(ROOT / 'rviz').glob('*.rviz'), *(ROOT / 'foxglove').glob('*.json')])
+COMMON = {'node_name', 'params_file', 'log_level'}
+OF_A_ROBOT = COMMON | {'namespace', 'use_sim_time', 'autostart'}
+ARGUMENTS = {
+    'localizer.launch.py': OF_A_ROBOT,
+    'object_pose.launch.py': OF_A_ROBOT | {'points'},
+    'replay.launch.py': COMMON
+    | {'bag', 'points', 'rate', 'loop', 'map_frame', 'rviz', 'rviz_config'},
+}
 
 
 def arguments_of(path):
@@ -29,17 +44,54 @@ def arguments_of(path):
     return declared, used
 
 
-def test_there_is_one_launch_file_a_mode():
-    assert [path.name for path in FILES] == ['localizer.launch.py', 'object_pose.launch.py']
-
-
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
 def test_every_argument_is_declared_and_described(path):
     declared, used = arguments_of(path)
-    assert set(declared) >= COMMON
+    assert set(declared) == ARGUMENTS[path.name]
     assert used <= set(declared)
     for name, description in declared.items():
         assert len(description) > 10 and description.endswith('.'), name
+
+
+def topics_shown(path):
+    """Topics that a view of RViz or Foxglove names."""
+    text = path.read_text(encoding='utf-8')
+    if path.suffix == '.rviz':
+        manager = yaml.safe_load(text)['Visualization Manager']
+        shown = [*manager['Displays'], *manager['Tools']]
+        return {part['Topic']['Value'] for part in shown if 'Topic' in part}
+    panels = json.loads(text)['configById']
+    topics = {panel['topicToRender'] for panel in panels.values() if 'topicToRender' in panel}
+    for panel in panels.values():
+        topics |= set(panel.get('topics', ()))
+        topics |= {entry['value'].partition('.')[0] for entry in panel.get('paths', ())}
+        topics |= {panel['publish']['poseEstimateTopic']} if 'publish' in panel else set()
+    return topics
+
+
+@pytest.mark.parametrize('path', VIEWS, ids=lambda path: f'{path.parent.name}/{path.name}')
+def test_views_show_topics_that_the_nodes_have(path):
+    mode, name = ('map', 'map') if 'localizer' in path.name else ('object', 'part')
+    own = {
+        topic(mode, name).replace('~', '/localizer')
+        for topic in (convert.pose_topic, convert.aligned_topic, convert.hypotheses_topic)
+    }
+    known = own | {'/points', '/camera/points', '/initialpose', '/diagnostics', '/tf'}
+    shown = topics_shown(path)
+    assert shown <= known
+    assert '/points' in shown or '/camera/points' in shown
+
+
+def test_layouts_have_every_panel_that_they_place():
+    for path in (ROOT / 'foxglove').glob('*.json'):
+        layout = json.loads(path.read_text(encoding='utf-8'))
+
+        def placed(part):
+            if isinstance(part, str):
+                return {part}
+            return placed(part['first']) | placed(part['second'])
+
+        assert placed(layout['layout']) == set(layout['configById'])
 
 
 @pytest.fixture
@@ -84,9 +136,9 @@ def end(process):
         os.killpg(process.pid, signal.SIGINT)
     try:
         return process.wait(30)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
+    finally:
+        with suppress(ProcessLookupError):  # nobody is left, as it should be
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -101,8 +153,6 @@ def peer(ros):
 
 
 def write_parameters(path, **values):
-    import yaml
-
     path.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
     return path
 
@@ -188,3 +238,101 @@ def test_without_autostart_it_waits_for_a_manager(ros, launch, peer):
     future = client.call_async(GetState.Request())
     ros.wait_for(future.done)
     assert future.result().current_state.id == State.PRIMARY_STATE_UNCONFIGURED
+
+
+def edges(*names):
+    """tf2_msgs/TFMessage values: identities between parent and child, now and then."""
+    return {
+        'transforms': [
+            {
+                'header': {'frame_id': parent},
+                'child_frame_id': child,
+                'transform': {'rotation': {'w': 1.0}},
+            }
+            for parent, child in names
+        ]
+    }
+
+
+def test_replay_leaves_the_recorded_pose_out(ros, launch, peer, tmp_path):
+    """What is heard beside a recording: its odometry, and of map -> odom the localizer's alone."""
+    if not shutil.which('ros2') or importlib.util.find_spec('ros2bag') is None:
+        pytest.skip('ros2 bag is not installed')
+    write_recording(tmp_path / 'drive', ros.room(np.random.default_rng(6), 6000))
+    np.save(tmp_path / 'map.npy', ros.room(np.random.default_rng(7), 20000))
+    parameters = write_parameters(
+        tmp_path / 'map.yaml',
+        mode='map',
+        reference=str(tmp_path / 'map.npy'),
+        registration={'use_predictor': False},
+    )
+    heard = peer.listen_to_tf('/tf')
+    process, log = launch(
+        'replay.launch.py',
+        f'bag:={tmp_path / "drive"}',
+        f'params_file:={parameters}',
+        'points:=/velodyne_points',
+    )
+    assert process.wait(120) == 0, log.read_text()
+    assert 'the recording has ended' in log.read_text()
+    found = {(t.header.frame_id, t.child_frame_id) for t in heard}
+    assert found == {('odom', 'base_link'), ('map', 'odom')}, log.read_text()
+    corrections = [t for t in heard if t.child_frame_id == 'odom']
+    # In the recording the robot believed to be 50 m away.
+    assert all(abs(t.transform.translation.x) < 0.01 for t in corrections)
+
+
+def write_recording(path, points):
+    """A robot that stands still for 4 s, with clouds and a wrong map -> odom, as rosbag2."""
+    pytest.importorskip('rosbags', reason='rosbags is not installed')
+    from rosbags.rosbag2 import StoragePlugin, Writer
+
+    from dlc_ros.node.definitions import build_message, distro_typestore
+
+    store, second = distro_typestore(), 10**9
+    kinds = {'/tf': 'tf2_msgs/msg/TFMessage', '/velodyne_points': 'sensor_msgs/msg/PointCloud2'}
+    with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        topics = {
+            topic: writer.add_connection(topic, kind, typestore=store)
+            for topic, kind in kinds.items()
+        }
+        for i in range(40):
+            stamp_ns = 1000 * second + i * second // 10
+            stamp = convert.stamp_from_ns(stamp_ns)
+            transforms = edges(('odom', 'base_link'), ('map', 'odom'))
+            for transform in transforms['transforms']:
+                transform['header']['stamp'] = stamp
+            transforms['transforms'][1]['transform']['translation'] = {'x': 50.0}
+            cloud = convert.cloud_values(stamp_ns, 'base_link', points)
+            for topic, values in (('/tf', transforms), ('/velodyne_points', cloud)):
+                message = build_message(store, kinds[topic], values)
+                writer.write(topics[topic], stamp_ns, store.serialize_cdr(message, kinds[topic]))
+
+
+def test_replay_without_its_recording_says_so(launch, tmp_path):
+    process, log = launch('replay.launch.py', f'bag:={tmp_path / "nowhere"}')
+    assert process.wait(60) == 1
+    assert 'nowhere: no such recording' in log.read_text()
+    assert 'process started' not in log.read_text()
+    assert 'Traceback' not in log.read_text()
+
+
+def test_replayed_transforms_pass_but_for_those_of_the_map(ros, peer, tmp_path):
+    from tf2_msgs.msg import TFMessage
+    from wire import Process
+
+    from dlc_ros.node.ros.messages import build_message
+
+    heard = peer.listen_to_tf('/tf')
+    recorded = peer.create_publisher(TFMessage, '/recorded/tf', 100)
+    domain = os.environ['ROS_DOMAIN_ID']
+    with Process('-m', 'dlc_ros.node.ros.replay_tf', ROS_DOMAIN_ID=domain) as relay:
+        ros.wait_for(recorded.get_subscription_count)
+        ros.wait_for(lambda: peer.count_publishers('/tf'))
+        for names in ((('map', 'odom'), ('odom', 'base_link')), (('map', 'odom'),)):
+            recorded.publish(build_message(TFMessage, edges(*names)))
+        recorded.publish(build_message(TFMessage, edges(('odom', 'last'))))
+        ros.wait_for(lambda: [t.child_frame_id for t in heard] == ['base_link', 'last'])
+        relay.interrupt()
+        code, _, errors = relay.finish()
+    assert code == 0, errors

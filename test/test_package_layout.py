@@ -76,7 +76,8 @@ def test_index_knows_the_package(prefix):
 
 
 @pytest.mark.parametrize(
-    ('folder', 'pattern'), [('launch', '*.py'), ('config', '*'), ('rviz', '*.rviz')]
+    ('folder', 'pattern'),
+    [('launch', '*.py'), ('config', '*'), ('rviz', '*.rviz'), ('foxglove', '*.json')],
 )
 def test_shared_files_are_installed_as_they_are(prefix, folder, pattern):
     sources = sorted((ROOT / folder).glob(pattern))

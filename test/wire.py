@@ -50,15 +50,19 @@ def environment():
 
 
 class Process:
-    """A Python process whose output is kept; ended on leaving, whatever happened."""
+    """
+    A Python process whose output is kept; ended on leaving, whatever happened.
 
-    def __init__(self, *arguments):
+    :param variables: of its environment, besides :func:`environment`.
+    """
+
+    def __init__(self, *arguments, **variables):
         self._process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment(),
+            env={**environment(), **variables},
             cwd=ROOT,
         )
 

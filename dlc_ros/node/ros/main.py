@@ -1,7 +1,6 @@
 """``ros2 run dlc_ros localizer``: the lifecycle node as a process."""
 
 import argparse
-import signal
 import sys
 
 from dlc_ros.errors import DlcError
@@ -24,27 +23,22 @@ def main(argv=None):
     _, ros_arguments = parser.parse_known_args(argv)
     try:
         import rclpy
-        from rclpy.executors import ExternalShutdownException
 
         from dlc_ros.node.ros.localizer_node import LocalizerNode
+        from dlc_ros.node.ros.process import ros
     except ModuleNotFoundError as error:
         print(f'localizer: {_advice(error)}', file=sys.stderr)
         return 2
-    rclpy.init(args=[parser.prog, *ros_arguments])
-    try:
-        node = LocalizerNode()
-    except DlcError as error:
-        print(f'localizer: {error}', file=sys.stderr)
-        return 2
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        # Ctrl-C reaches a launched node twice, from the terminal and from launch.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.close()
-        rclpy.try_shutdown()
+    with ros([parser.prog, *ros_arguments]):
+        try:
+            node = LocalizerNode()
+        except DlcError as error:
+            print(f'localizer: {error}', file=sys.stderr)
+            return 2
+        try:
+            rclpy.spin(node)
+        finally:
+            node.close()
     return 0
 
 
