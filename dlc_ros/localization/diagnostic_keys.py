@@ -63,7 +63,8 @@ KEYS = (
     Key(
         INPUT,
         'deskew',
-        'What was done about the motion within the last sweep.',
+        'What was done about the motion within the last sweep; beyond the limit it could not be '
+        'undone.',
         warn=LastCloud('deskew'),
     ),
     Key(

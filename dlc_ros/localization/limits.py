@@ -75,7 +75,7 @@ class LastCloud:
     kind: str
 
     def __str__(self):
-        return 'the last cloud was one'
+        return 'at the last cloud'
 
 
 def _bound(bound):
