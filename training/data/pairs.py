@@ -15,8 +15,8 @@ from dlc_training.data.solids import make_solid
 FEWEST_POINTS = 300
 _MOST_POINTS = 2500
 _ATTEMPTS = 3
-# Share of the source that the target has too, within 0.08 of the target's radius.
-LEAST_OVERLAP = 0.3
+# Share of the source that the target has too, within this share of the target's radius.
+LEAST_OVERLAP, NEAR = 0.3, 0.08
 # A cloud flatter than this is a bare wall, which tells no pose; a source smaller than this beside
 # its target covers a handful of the target's keypoints.
 _FLAT, _SMALL = 0.04, 0.3
@@ -79,7 +79,7 @@ def _crop(rng):
     sigma = 0.01 if rng.uniform() < 0.6 else rng.uniform(0.0, 0.025)
     clouds = []
     for _ in range(2):
-        count = 2048 if rng.uniform() < 0.6 else int(np.exp(rng.uniform(6.7, 7.8)))
+        count = 2048 if rng.uniform() < 0.6 else int(np.exp(rng.uniform(6.45, 8.0)))
         points, _ = solid.sample(count, rng)
         keep = 0.7 if rng.uniform() < 0.6 else rng.uniform(0.5, 1.0)
         points = half_space_crop(points, keep, rng)
@@ -147,7 +147,7 @@ def _of_scene(maker):
     """The maker of a pair of scene clouds, or of None where too little is seen of both."""
 
     def make(rng):
-        source, target = (rng.permutation(cloud)[:_MOST_POINTS] for cloud in maker(rng))
+        source, target = (rng.permutation(cloud)[: _size(rng)] for cloud in maker(rng))
         if min(len(source), len(target)) < FEWEST_POINTS:
             return None
         own, spread = (np.linalg.eigvalsh(np.cov(cloud.T)) for cloud in (source, target))
@@ -155,7 +155,7 @@ def _of_scene(maker):
             return None
         if own.sum() < _SMALL**2 * spread.sum():
             return None
-        shared = overlap(source, target, 0.08 * np.sqrt(spread.sum()))
+        shared = overlap(source, target, NEAR * np.sqrt(spread.sum()))
         return (source, target) if shared >= LEAST_OVERLAP else None
 
     return make
@@ -175,6 +175,11 @@ def _jitter(rng, shape, sigma):
 
 
 KINDS = tuple(_MAKERS)
+
+
+def _size(rng):
+    """Points at most of a scene's cloud; a fifth of the clouds are much thinner than others."""
+    return _MOST_POINTS if rng.uniform() < 0.8 else int(np.exp(rng.uniform(5.75, 7.0)))
 
 
 def _scattered(rng, source, target, kind):

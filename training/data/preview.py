@@ -6,7 +6,9 @@ import sys
 import numpy as np
 
 from dlc_ros.errors import DlcError, ParameterError
-from dlc_training.data.pairs import KINDS, make_pair
+from dlc_ros.registration.cloud import cloud_radius
+from dlc_training.data.pairs import KINDS, NEAR, make_pair
+from dlc_training.data.scene_pairs import overlap
 from dlc_training.data.solids import make_solid
 
 
@@ -35,7 +37,7 @@ def sheet(kind, count, seed, first=0):
         axes.set_box_aspect((1, 1, 1), zoom=1.5)
         axes.view_init(elev=35, azim=-60)
         axes.set_axis_off()
-        axes.set_title(f'{first + number}: ' + ' + '.join(str(len(c)) for c in clouds), fontsize=8)
+        axes.set_title(f'{first + number}: {_facts(clouds)}', fontsize=8)
     return figure
 
 
@@ -51,6 +53,15 @@ def _clouds(kind, seed, index):
     # Places are flat: the least spread is the height.
     _, axes = np.linalg.eigh(np.cov(pair.target.T))
     return [cloud @ axes[:, ::-1] for cloud in clouds]
+
+
+def _facts(clouds):
+    """Sizes of the clouds, and the share of the source that the target has too."""
+    sizes = ' + '.join(str(len(cloud)) for cloud in clouds)
+    if len(clouds) == 1:
+        return sizes
+    target, source = clouds
+    return f'{sizes}, overlap {overlap(source, target, NEAR * cloud_radius(target)):.2f}'
 
 
 def _framed(clouds):
