@@ -30,7 +30,7 @@ from dlc_training.evaluate.watched import Watched
 
 CALIBRATION_SEED = 2000  # evaluations count up from 0, tuning uses 1000
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-INSIDE = chi2.ppf(0.95, 6)
+INSIDE = float(chi2.ppf(0.95, 6))
 _FIELDS = gate._Model._fields
 # Better evidence never lowers the confidence.
 _SIGNS = {name: -1 if name == 'log_residual' else 1 for name in _FIELDS[1:]}

@@ -18,6 +18,7 @@ class Degenerate:
 
     :param source: (n, 3) float32.
     :param target: (m, 3) float32.
+    :param truth: (4, 4) ``T_target_source``; one of many.
     :param shifts: (k, 3) unit directions of the free shifts, target frame.
     :param turns: (j, 3) unit axes of the free turns, all through ``centre``, target frame.
     :param centre: (3,).
@@ -25,6 +26,7 @@ class Degenerate:
 
     source: np.ndarray
     target: np.ndarray
+    truth: np.ndarray
     shifts: np.ndarray
     turns: np.ndarray
     centre: np.ndarray
@@ -56,6 +58,7 @@ def draw_degenerate(kind, index, seed):
     return Degenerate(
         source=jitter(apply(motion, source), rng).astype(np.float32),
         target=jitter(apply(place, target), rng).astype(np.float32),
+        truth=place @ np.linalg.inv(motion),
         shifts=np.reshape(shifts, (-1, 3)) @ place[:3, :3].T,
         turns=np.reshape(turns, (-1, 3)) @ place[:3, :3].T,
         centre=place[:3, 3],

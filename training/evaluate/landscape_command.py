@@ -69,13 +69,21 @@ def table(networks):
             found = [cell for cell in cells if cell['length'] == length]
             rows.append([label, f'{length:g}', *(_share(cell) for cell in found)])
     lines += grid([['network', 'shift', *map(str, angles)], *rows])
-    head = ['network', 'beta', 'radius deg', 'rays that rise %', 'hinges that hold %']
+    head = [
+        'network',
+        'beta',
+        'radius deg',
+        'rays that rise %',
+        'from the minimum %',
+        'hinges that hold %',
+    ]
     rows = [
         [
             label,
             f'{row["beta"]:g}',
             f'{row["radius_deg"]:g}',
             f'{100 * row["rising"]:.1f}',
+            f'{100 * row["rising_settled"]:.1f}',
             f'{100 * row["satisfied"]:.1f}',
         ]
         for label, network in networks.items()

@@ -5,7 +5,7 @@ from scipy.stats import chi2
 
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.registrar import Registrar
-from dlc_ros.registration.se3 import log_so3
+from dlc_ros.registration.se3 import exp_so3, log_so3
 from dlc_training.evaluate import degenerate, negatives
 from dlc_training.evaluate.crops import SAMPLES
 from dlc_training.evaluate.metrics import (
@@ -19,7 +19,7 @@ from dlc_training.evaluate.protocols import PROTOCOLS
 from dlc_training.evaluate.strata import STRATA, stratum_pairs
 from dlc_training.evaluate.symmetry import find_symmetries, nearest_truth
 
-INSIDE = chi2.ppf(0.95, 6)
+INSIDE = float(chi2.ppf(0.95, 6))
 _USED = ('ACCEPTED', 'DEGENERATE')  # of such answers a robot uses something
 
 
@@ -41,7 +41,9 @@ def judge_negative(shapes, kind, index, seed, weights):
 
 def judge_degenerate(kind, index, seed, weights):
     """
-    Answer to a pair that slides.
+    Answer to a pair that slides, with a start: without one most of them are ambiguous as well.
+
+    The start is off by 5 deg and 0.05, with standard deviations of 8 deg and 0.1.
 
     :return: JSON-able dict: ``status``; ``expected`` and ``found`` numbers of free directions;
         ``angle_deg``, the largest angle between what is free and what was found to be (turns
@@ -50,7 +52,13 @@ def judge_degenerate(kind, index, seed, weights):
         shares of the source's radius.
     """
     pair = degenerate.draw_degenerate(kind, index, seed)
-    found = _registrar(pair.target, weights).register(pair.source)
+    rng = np.random.default_rng([seed, 11, index])
+    turn, shift = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
+    start = pair.truth.copy()
+    start[:3, :3] = exp_so3(np.radians(5.0) * turn) @ start[:3, :3]
+    start[:3, 3] += 0.05 * shift
+    spread = np.diag(np.repeat((0.1, np.radians(8.0)), 3) ** 2)
+    found = _registrar(pair.target, weights).register(pair.source, start, spread)
     radius = float(np.sqrt(np.mean(np.sum((pair.source - pair.source.mean(0)) ** 2, 1))))
     # About the source's centroid, lengths in radii: then turns and shifts compare.
     centre = apply(found.transform, pair.source.mean(0)[None])[0]
