@@ -1,5 +1,8 @@
 """What may change a pose, how a prior grows, and the life of a reference."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -420,3 +423,41 @@ def test_one_bad_cloud_does_not_end_the_rest_and_two_do():
     np.testing.assert_array_equal(tracker.begin(scene(2.1), growth).covariance, SURE)
     tracker.fail('hidden', lost_after=5)
     assert tracker.begin(scene(2.2), growth).covariance[0, 0] > SURE[0, 0]
+
+
+PAGE = Path(__file__).resolve().parent.parent / 'docs' / 'frames.md'
+
+
+def what_happens(seed):
+    """A random life: (before, after) of each change of state."""
+    generator = np.random.default_rng(seed)
+    growth = PriorGrowth()
+    tracker, seconds = Tracker('map', reference=object()), 0.0
+    events = {
+        'cloud': lambda: tracker.begin(scene(seconds, fixed=np.eye(4)), growth),
+        'accepted': lambda: tracker.accept(replace(known(fixed=np.eye(4)), stamp_ns=now()), ''),
+        'rejected': lambda: tracker.fail('', 2),
+        'no transform': lambda: tracker.block('', 2),
+        'silence': lambda: tracker.silence(''),
+        'expired': lambda: tracker.expire(''),
+        'jump': lambda: tracker.doubt_odometry(''),
+        'command': lambda: tracker.reset(''),
+        'initial pose': lambda: tracker.start_from(known(accepted=False), ''),
+    }
+
+    def now():
+        return scene(seconds).stamp_ns
+
+    for _ in range(40):
+        seconds += generator.choice([0.1, 0.1, 0.1, 60.0])
+        event = generator.choice(list(events))
+        if event in ('accepted', 'rejected'):
+            events['cloud']()
+        events[event]()
+    return states(tracker)
+
+
+def test_states_change_as_the_page_draws_them_and_in_no_other_way():
+    drawn = re.findall(r'^ +(\w+) --> (\w+): ', PAGE.read_text(encoding='utf-8'), re.MULTILINE)
+    seen = {change for seed in range(100) for change in what_happens(seed)}
+    assert seen == {(before, after) for before, after in drawn if before != after}
