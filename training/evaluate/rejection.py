@@ -16,6 +16,7 @@ from dlc_training.evaluate.metrics import (
 )
 from dlc_training.evaluate.pair import apply, jitter, pose
 from dlc_training.evaluate.protocols import PROTOCOLS
+from dlc_training.evaluate.scan_to_map import repeated_rooms
 from dlc_training.evaluate.strata import STRATA, stratum_pairs
 from dlc_training.evaluate.symmetry import find_symmetries, nearest_truth
 
@@ -98,6 +99,12 @@ def judge_symmetric(shapes, index, seed, weights):
     return {'status': found.status.value, 'order': len(group.elements)}
 
 
+def judge_repeated(index, seed, weights):
+    """Answer to a scan in a map of two equal rooms: JSON-able ``status``."""
+    source, target = repeated_rooms(index, seed)
+    return {'status': _registrar(target, weights).register(source).status.value}
+
+
 def judge_good(pair, group, weights):
     """
     Answer to a pair with a true one.
@@ -137,10 +144,12 @@ def measure(runner, shapes, weights, seed, count, pairs):
     for kind in degenerate.KINDS:
         tasks = [(kind, i, seed, weights) for i in range(pairs)]
         found['degenerate'][kind] = runner.map(kind, judge_degenerate, tasks)
-    # About one shape in six has a discrete symmetry.
-    tasks = [(shapes, shapes.index_of(i), seed, weights) for i in range(6 * pairs)]
+    # About one shape in ten has a discrete symmetry.
+    tasks = [(shapes, shapes.index_of(i), seed, weights) for i in range(12 * pairs)]
     symmetric = runner.map('symmetric', judge_symmetric, tasks)
     found['ambiguous']['symmetric, seen whole'] = [row for row in symmetric if row][:pairs]
+    tasks = [(i, seed, weights) for i in range(pairs)]
+    found['ambiguous']['two equal rooms'] = runner.map('rooms', judge_repeated, tasks)
     for stratum in STRATA:
         drawn = stratum_pairs(shapes, stratum, pairs, seed)
         groups, ambiguous = runner.judge(PROTOCOLS['so3-crop'], shapes, drawn, stratum)

@@ -99,6 +99,36 @@ def _stand(rng, area):
     return pose(Rotation.from_euler('zyx', (rng.uniform(0, 2 * np.pi), *tilt)).as_matrix(), at)
 
 
+def repeated_rooms(index, seed):
+    """
+    A map of two equal rooms far apart, and a scan taken in one of them.
+
+    Drawn again while more than 1 % of the scan lies outside of its room: what is seen through a
+    door tells the rooms apart.
+
+    :return: source (n, 3), target (m, 3) float32.
+    """
+    rng = np.random.default_rng([FIRST_EVALUATION_SEED + seed, 1_000_000 + index])
+    while True:
+        room = make_interior(rng)
+        reach = 0.7 * room.half[:2]
+        solids = (*room.fixed, *room.movable)
+        scene = Scene(solids)
+        stand = _stand(rng, (-reach, reach))
+        source = _SCANNER.scan(scene, stand, rng).points
+        outside = np.abs(apply(stand, source)[:, :2]) > room.half[:2] + 0.4
+        if len(source) > 2000 and outside.any(axis=1).mean() < 0.01:
+            break
+    aside = np.array((4 * room.half[0] + 5.0, 0.0, 0.0))
+    clouds = []
+    for number in range(6):
+        there = _stand(rng, (-reach, reach))
+        seen = apply(there, _SCANNER.scan(scene, there, rng).points)
+        inside = (np.abs(seen[:, :2]) <= room.half[:2] + 0.4).all(axis=1)
+        clouds.append(seen[inside] + (number % 2) * aside)
+    return source.astype(np.float32), np.concatenate(clouds).astype(np.float32)
+
+
 def scan_to_map_pair(maps, index, seed, pairs_per_bin):
     """
     Draw pair ``index`` of ``scan-to-map``.
