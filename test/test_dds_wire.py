@@ -210,8 +210,9 @@ def test_discovery_tells_what_ros_2_looks_for():
     assert points.type_name == 'sensor_msgs::msg::dds_::PointCloud2_'
     for endpoint, kind in ((pose, STRING), (points, CLOUD)):
         assert endpoint.qos[Policy.Userdata].data == f'typehash={TYPE_HASHES[kind]};'.encode()
-    assert Policy.Reliability.Reliable in pose.qos
-    assert Policy.Reliability.BestEffort in points.qos
+    # Of a class "in" tells only that there is a policy of its kind.
+    assert isinstance(pose.qos[Policy.Reliability], Policy.Reliability.Reliable)
+    assert points.qos[Policy.Reliability] == Policy.Reliability.BestEffort
     assert 'ros_discovery_info' in endpoints
     info = endpoints['ros_discovery_info']
     assert info.type_name == 'rmw_dds_common::msg::dds_::ParticipantEntitiesInfo_'
