@@ -10,6 +10,7 @@ from dlc_training.data.scene import Scene
 from dlc_training.data.scene_pairs import fragment_pair, overlap, room_pair, scan_pair
 from dlc_training.data.sensors import DepthCamera, looking_at
 from dlc_training.data.solids import make_solid
+from dlc_training.data.symmetry import symmetry_of
 
 # Of each generated cloud.
 FEWEST_POINTS = 300
@@ -20,6 +21,7 @@ LEAST_OVERLAP, NEAR = 0.3, 0.08
 # A cloud flatter than this is a bare wall, which tells no pose; a source smaller than this beside
 # its target covers a handful of the target's keypoints.
 _FLAT, _SMALL = 0.04, 0.3
+_FEW_PARTS = 16
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,23 @@ def random_transform(rng, reach):
     return transform
 
 
+def _solid(rng):
+    """
+    Draw a solid of training, one without symmetry if there is one among three.
+
+    A symmetric one has several true poses, of which a pair names one: a loss that pulls away from
+    the others teaches nothing. (One of many parts is hardly ever symmetric, and slow to tell.)
+    """
+    for _ in range(3):
+        solid = make_solid(int(rng.integers(1_000_000)))
+        if len(solid.parts) > _FEW_PARTS or symmetry_of(solid).trivial:
+            break
+    return solid
+
+
 def _crop(rng):
     """Two samplings of a solid, each cropped by its own half-space, noisy, of other density."""
-    solid = make_solid(int(rng.integers(1_000_000)))
+    solid = _solid(rng)
     sigma = 0.01 if rng.uniform() < 0.6 else rng.uniform(0.0, 0.025)
     clouds = []
     for _ in range(2):
@@ -89,7 +105,7 @@ def _crop(rng):
 
 def _view(rng):
     """A whole model, and what a depth camera sees of it among other things."""
-    solid = make_solid(int(rng.integers(1_000_000)))
+    solid = _solid(rng)
     target, _ = solid.sample(int(rng.integers(1000, 2500)), rng)
     eye = rng.normal(size=3)
     eye *= rng.uniform(1.8, 5.0) / np.linalg.norm(eye)
