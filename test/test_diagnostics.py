@@ -1,6 +1,7 @@
 """What an operator reads: every key declared, levels from the declared limits, none invented."""
 
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -291,6 +292,19 @@ def test_a_device_that_fails_while_it_runs_is_said_once_and_shown(tmp_path):
     assert entry.level == WARN
     assert 'CUDA out of memory' in entry.message
     assert sum('CUDA out of memory' in text for text in rig.messages) == 1
+
+
+def test_the_memory_of_a_gpu_is_shown(monitor, monkeypatch):
+    """A stand-in for torch on a machine with CUDA."""
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True,
+        memory_allocated=lambda: 12 << 20,
+        max_memory_allocated=lambda: 40 << 20,
+    )
+    monkeypatch.setitem(sys.modules, 'torch', SimpleNamespace(cuda=cuda))
+    values = entries(monitor)['device'].values
+    assert values['device memory in use [MiB]'] == '12'
+    assert values['device memory at most [MiB]'] == '40'
 
 
 def test_memory_is_that_of_this_process(monitor):
