@@ -25,7 +25,7 @@ from dlc_training.recordings.report import compare, verdict  # noqa: E402
 from dlc_training.recordings.simulate import simulate  # noqa: E402
 from dlc_training.retrain_cli import main  # noqa: E402
 
-SMALL = ['--most-scans', '60', '--judge-scans', '4', '--benchmark-pairs', '0', '--quiet']
+SMALL = ['--most-scans', '36', '--judge-scans', '2', '--benchmark-pairs', '0', '--quiet']
 TRAIN = [
     '--steps',
     '4',
@@ -93,7 +93,7 @@ def test_whole_path_gives_weights_a_report_and_one_sentence(trained, weights):
     assert sentence.split(':')[0] in page and page.count('data:image/png;base64') == 3
     loaded = load_weights(out / 'weights.safetensors')
     assert loaded.sha256 == facts['weights_sha256'] and 'recording' in loaded.card['data']
-    assert loaded.card['scores']['held_out']['count'] >= 4
+    assert loaded.card['scores']['held_out']['count'] >= 2
     assert loaded.card['started_from'] == load_weights(weights).sha256
     assert 'dropped' in loaded.card['recording']['training poses that disagree with their clouds']
 

@@ -96,8 +96,13 @@ def _write(path, clouds):
     """A recording of so many clouds with per-point time, and /tf."""
     store, rng = distro_typestore(), np.random.default_rng(0)
     points = np.zeros(_POINTS, POINT)
-    for axis, size in zip('xyz', (12.0, 9.0, 2.0), strict=True):
-        points[axis] = rng.normal(0, size, _POINTS)
+    # A hall of 30 x 20 x 5 m: each point on one of its six sides.
+    places = rng.uniform(-1, 1, (_POINTS, 3)) * (15.0, 10.0, 2.5)
+    side = rng.integers(0, 3, _POINTS)
+    rows = np.arange(_POINTS)
+    places[rows, side] = np.sign(places[rows, side]) * np.array((15.0, 10.0, 2.5))[side]
+    for axis, name in enumerate('xyz'):
+        points[name] = places[:, axis]
     points['time'] = np.linspace(0, 0.1, _POINTS)
     fields = [
         {'name': name, 'offset': POINT.fields[name][1], 'datatype': 4 if name == 'ring' else 7,

@@ -19,6 +19,11 @@ _WHOLE = 0.5
 _PART, _OFF_CENTRE = (1.5, 6.0), 0.8
 # What moves stays in this share of the scans: a robot has to register among people.
 _WITH_MOVING = 0.5
+# Logarithm of the most that a pair is stretched by along each axis of its reference, and share of
+# mirrored pairs: one building seen in its own shape alone would be learned by heart.
+_STRETCH, _MIRRORED = 0.35, 0.5
+# A part of the reference is left out on one side in this share of the pairs.
+_CUT = 0.5
 # Points of a cloud: as many as the network may look at, and a thinned scan's.
 _TARGET_POINTS, _SOURCE_POINTS = 4096, (1024, 4096)
 # Scans overlap by this share of their points: less teaches nothing, more is the same view.
@@ -55,6 +60,8 @@ class RecordedPairs:
         self._reference = arrays['reference']
         self._stable = StableCells(arrays['stable'], facts['stable_edge'])
         self._range = facts['median_range']
+        centred = self._reference - self._reference.mean(0)
+        self._axes = np.linalg.eigh(centred.T @ centred)[1]
         shards = self.index.shard_of[self._numbers]
         self._by_shard = [np.flatnonzero(shards == s) for s in np.unique(shards)]
         self._order = {}
@@ -78,13 +85,22 @@ class RecordedPairs:
         to_reference = rng.uniform() < _TO_REFERENCE or len(neighbours) == 0
         source = self._source(place, rng)
         if to_reference:
-            target, truth = self._part_of_reference(place, rng), self._poses[place]
+            target = self._part_of_reference(place, rng)
         else:
             other = int(rng.choice(neighbours))
             target = self._still(other)
             target = target[_some(rng, len(target), _TARGET_POINTS)]
-            truth = inverse(self._poses[other]) @ self._poses[place]
-        return _moved_anywhere(rng, source, target, truth)
+            target = transform_points(self._poses[other], target)
+        source = transform_points(self._poses[place], source)
+        stretch = self._stretch(rng)
+        return _moved_anywhere(rng, source @ stretch, target @ stretch)
+
+    def _stretch(self, rng):
+        """(3, 3), symmetric: the same other shape for both clouds of a pair."""
+        sizes = np.exp(rng.uniform(-_STRETCH, _STRETCH, 3))
+        if rng.uniform() < _MIRRORED:
+            sizes[rng.integers(3)] *= -1
+        return (self._axes * sizes) @ self._axes.T
 
     def _scan_of(self, seed, draw, lane, lanes):
         shards = self._by_shard[lane % len(self._by_shard) :: lanes] or [self._by_shard[0]]
@@ -114,9 +130,15 @@ class RecordedPairs:
 
     def _part_of_reference(self, place, rng):
         points = self._reference
+        here = self._poses[place][:3, 3]
+        if rng.uniform() < _CUT:
+            direction = rng.normal(size=3) * (1, 1, 0.1)
+            direction /= np.linalg.norm(direction)
+            beyond = (points - here) @ direction > rng.uniform(*_PART) * self._range
+            points = points[~beyond]
         if rng.uniform() >= _WHOLE:
             direction = rng.normal(size=3) * (1, 1, 0.1)
-            middle = self._poses[place][:3, 3] + (
+            middle = here + (
                 direction / np.linalg.norm(direction) * rng.uniform(0, _OFF_CENTRE) * self._range
             )
             radius = np.exp(rng.uniform(*np.log(_PART))) * self._range
@@ -194,17 +216,15 @@ def _some(rng, count, most):
     return slice(None) if count <= most else rng.choice(count, most, replace=False)
 
 
-def _moved_anywhere(rng, source, target, truth):
-    """Both clouds in frames of their own, so that no coordinate carries a hint of the answer."""
-    centre = np.eye(4)
-    centre[:3, 3] = -target.mean(0)
-    to_target = random_transform(rng, 0.0) @ centre
-    from_source = random_transform(rng, 0.0)
+def _moved_anywhere(rng, source, target):
+    """Two clouds that lie right, each in a frame of its own: no coordinate hints at the answer."""
+    to_target, from_source = random_transform(rng, 0.0), random_transform(rng, 0.0)
+    to_target[:3, 3] = -to_target[:3, :3] @ target.mean(0)
     from_source[:3, 3] = source.mean(0)
     moved = transform_points(inverse(from_source), source)
     return Pair(
         rng.permutation(moved),
         rng.permutation(transform_points(to_target, target)),
-        to_target @ truth @ from_source,
+        to_target @ from_source,
         'recorded',
     )

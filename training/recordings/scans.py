@@ -245,10 +245,8 @@ class ScanReader:
 
 def thin(points, voxel=0.0, most=MOST_POINTS):
     """One point a voxel (N, 3), the edge from ``voxel`` up until there are at most ``most``."""
-    if voxel > 0:
-        points = voxel_downsample(points, voxel)
     if len(points) <= most:
-        return points
+        return voxel_downsample(points, voxel)
     edge = max(voxel, 0.02 * float(np.median(np.linalg.norm(points - points.mean(0), axis=1))))
     thinner = voxel_downsample(points, edge)
     while len(thinner) > most:

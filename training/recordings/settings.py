@@ -12,8 +12,8 @@ NONE = 'none'
 # Share of recorded pairs; the generated ones keep the network from forgetting.
 RECORDED_SHARE = 0.65
 _STEPS, _STEPS_FROM_NONE = 600, 7000
-# Fine-tuning: a gentler rate, hinges from the start (the features are there already).
-_RATE, _RISE, _AVERAGE = 3e-4, 30, 0.98
+# Fine-tuning: a gentler rate that falls for long, hinges from the start (features are there).
+_RATE, _RISE, _DECAY, _AVERAGE = 1.5e-4, 30, 0.6, 0.98
 
 
 def source_of(options):
@@ -57,6 +57,7 @@ def training_config(options, old, pairs_folder=None):
             f'initial_weights={json.dumps(str(old.path))}',
             f'optimiser.rate={_RATE}',
             f'optimiser.rise={_RISE}',
+            f'optimiser.decay_share={_DECAY}',
             f'optimiser.average={_AVERAGE}',
             'objective.warm_up=0',
             f'objective.ramp={max(1, steps // 4)}',
