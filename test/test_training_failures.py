@@ -26,6 +26,7 @@ from dlc_ros.errors import DlcError
 from dlc_ros.registration.descriptor import DescriptorNet
 from dlc_training.config import load_config
 from dlc_training.engine import Trainer, TrainingStopped
+from dlc_training.engine.interruption import Interruption
 
 __all__ = ['ten_steps']
 
@@ -142,6 +143,23 @@ def test_interrupted_run_keeps_its_last_step(tmp_path, number):
     arguments = (*QUICK, f'optimiser.steps={steps}')
     assert train(tmp_path / 'whole', *arguments) == 0
     assert same_tensors(training_state(tmp_path), training_state(tmp_path / 'whole'))
+
+
+def test_signal_that_a_launcher_repeats_is_one_request():
+    with Interruption() as interruption:
+        assert not interruption.asked
+        for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+        assert interruption.asked
+
+
+def test_impatient_user_is_heard(monkeypatch):
+    monkeypatch.setattr('dlc_training.engine.interruption.ECHO', -1.0)
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.asked
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def log_lines(out):

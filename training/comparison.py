@@ -13,7 +13,7 @@ import platform
 import numpy as np
 import torch
 
-from dlc_ros.errors import FileError
+from dlc_ros.errors import FileError, ParameterError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.engine import Trainer
 from dlc_training.evaluate.runner import write_text
@@ -46,13 +46,15 @@ def compare(
     :param budgets: what is equal, ``steps``, ``time`` or both; time is measured over equal steps.
     :return: the result, as written to ``comparison.json``.
     """
+    whole = make_config([])
+    if whole.optimiser.steps < 2:
+        raise ParameterError('optimiser.steps: at least 2 steps tell how long one takes')
     objectives = ['none', *(name for name in objectives if name != 'none')]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f'cannot write in {out}: {error.strerror}; use another --out') from None
     validation, runs, seconds = Validation(pairs, COMPARISON), [], {}
-    whole = make_config([])
     for budget in dict.fromkeys(('steps', *budgets)):
         for seed in range(whole.seed, whole.seed + seeds):
             for name in objectives:
@@ -139,7 +141,7 @@ def _run(config, folder, validation, progress):
     save_weights(weights, net, model_card(trainer, f'dlc-train --compare: {folder.name}'))
     found = {
         'steps': trainer.step,
-        'step_seconds': trainer.busy / trainer.step,
+        'step_seconds': trainer.step_seconds,
         'weights': str(weights.relative_to(folder.parent)),
         'descent': validation.descent(weights),
         'registration': validation.registration(weights),

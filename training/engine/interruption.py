@@ -2,18 +2,23 @@
 
 import signal
 import threading
+import time
+
+# A launcher passes Ctrl-C on to processes that the terminal has told already: what follows so
+# soon [s] is the same request.
+ECHO = 2.0
 
 
 class Interruption:
     """
-    While it is entered, the first SIGINT or SIGTERM sets ``asked``; the next one ends at once.
+    While it is entered, the first SIGINT or SIGTERM sets ``asked``; a later one ends at once.
 
     In threads other than the main one, which get no signals, it does nothing.
     """
 
     def __init__(self):
         self.asked = False
-        self._before = {}
+        self._since, self._before = 0.0, {}
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -24,9 +29,12 @@ class Interruption:
     def __exit__(self, *_):
         self._restore()
 
-    def _ask(self, _number, _frame):
-        self.asked = True
-        self._restore()
+    def _ask(self, number, _frame):
+        if not self.asked:
+            self.asked, self._since = True, time.monotonic()
+        elif time.monotonic() - self._since > ECHO:
+            self._restore()
+            signal.raise_signal(number)
 
     def _restore(self):
         while self._before:

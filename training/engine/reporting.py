@@ -1,6 +1,7 @@
 """What a run tells: a bar with the time left, a log of JSON lines, curves for TensorBoard."""
 
 import json
+import sys
 
 from tqdm import tqdm
 
@@ -40,12 +41,11 @@ class Report:
 
     def __exit__(self, *_):
         self._bar.close()
-        if self._curves is not None:
-            self._curves.close()
-        try:
-            self._log.close()
-        except OSError:  # what could not be written was reported when it was written
-            pass
+        for file in filter(None, (self._curves, self._log)):
+            try:
+                file.close()
+            except OSError:  # what could not be written was reported when it was written
+                pass
 
     def advance(self):
         """One more step on the bar."""
@@ -61,16 +61,16 @@ class Report:
             line = {'step': step, 'seconds': round(seconds, 1), **values}
             self._log.write(json.dumps(line) + '\n')
             self._log.flush()
+            if self._curves is not None:
+                for name, value in values.items():
+                    self._curves.add_scalar(name, value, step)
         except OSError as error:
             raise self._failed(error) from None
-        if self._curves is not None:
-            for name, value in values.items():
-                self._curves.add_scalar(name, value, step)
         self._bar.set_postfix(loss=f'{values["loss"]:.3f}', refresh=False)
 
     def say(self, sentence):
         """Print a sentence without breaking the bar."""
-        tqdm.write(f'dlc-train: {sentence}', file=self._bar.fp)
+        tqdm.write(f'dlc-train: {sentence}', file=sys.stderr)
 
     def _failed(self, error):
         return FileError(

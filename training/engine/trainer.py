@@ -53,7 +53,9 @@ class Trainer:
             self._start_from(config.initial_weights)
         self.loss = RegistrationLoss(config.objective)
         self.update = Update(self.net, config.optimiser)
-        self.step, self.seconds, self.busy = 0, 0.0, 0.0
+        self.step, self.seconds = 0, 0.0
+        # Seconds of so many steps alone, without the making of pairs.
+        self._busy, self._timed, self._warm = 0.0, 0, False
         self._saved = None
         self._resume()
         self._forward = _compiled(self.net, self.device) if config.compile else self.net
@@ -88,6 +90,15 @@ class Trainer:
             self._unless(interruption)
         return self.averaged()
 
+    @property
+    def step_seconds(self):
+        """
+        Mean seconds of a step, pairs not included; NaN where less than two were taken.
+
+        CPU seconds of this process, on a GPU seconds on the clock.
+        """
+        return self._busy / self._timed if self._timed else math.nan
+
     def averaged(self):
         """Return a copy of the network with the running mean of the weights, on the CPU."""
         net = DescriptorNet(self.net.options)
@@ -101,7 +112,8 @@ class Trainer:
         :raises FileError: when it cannot be written.
         """
         if self.processes.writes:
-            times = {'step': self.step, 'seconds': self.seconds, 'busy': self.busy}
+            times = {'step': self.step, 'seconds': self.seconds}
+            times.update(busy=self._busy, timed=self._timed)
             write_checkpoint(self.folder, {**times, **self.update.state()}, self.config)
         self._saved = self.step
 
@@ -130,7 +142,10 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self._stopped(float(loss), float(norm))
         self.update.apply(self.step)
-        self.busy += _work_clock(self.device) - started
+        if self._warm:  # the first step of a process compiles and allocates
+            self._busy += _work_clock(self.device) - started
+            self._timed += 1
+        self._warm = True
         return values
 
     def _gradients(self, batch, slices, overlap):
@@ -220,7 +235,7 @@ class Trainer:
         try:
             self.update.load(state)
             self.step, self.seconds = state['step'], state['seconds']
-            self.busy = state.get('busy', state['seconds'])
+            self._busy, self._timed = state.get('busy', 0.0), state.get('timed', 0)
         except Exception as error:
             raise damaged(self.folder / CHECKPOINT, error) from None
         self._saved = self.step
