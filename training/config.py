@@ -54,7 +54,7 @@ class DataConfig(_Section):
     """Pairs: generated ones and, beside them, recorded ones."""
 
     kinds: dict[str, Share] = Field(
-        {'crop': 0.6, 'view': 0.22, 'room': 0.18},
+        {'crop': 0.55, 'view': 0.13, 'fragment': 0.14, 'room': 0.1, 'scan': 0.08},
         description='Share of each kind of generated pair, and of recorded pairs.',
     )
     recordings: tuple[str, ...] = Field(
