@@ -1,14 +1,18 @@
 """The landscape that the run-time iteration descends: its basin, its rays, its hinges."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
 from dlc_ros.registration.energy import BETAS
 from dlc_ros.registration.predictor import Predictor
+from dlc_training.evaluate.ambiguity import is_ambiguous
 from dlc_training.evaluate.crops import so3_crop_pair
-from dlc_training.evaluate.pair import apply, pose
+from dlc_training.evaluate.pair import pose
 from dlc_training.evaluate.statistics import wilson_interval
+from dlc_training.evaluate.symmetry import find_symmetries, nearest_truth
 from dlc_training.objective import RigidTransforms, hinge_terms
 
 ANGLES = (15, 30, 45, 60, 75, 90, 120, 150, 180)
@@ -28,27 +32,36 @@ def measure_basin(weights, shapes, pairs=100, seed=0, starts=4):
     Share of starts that the descent brings to the truth, by how far away they are.
 
     No features-only stage: every start descends the energy from the first beta on. Rotations
-    are about the centroid of the source, translations in network units.
+    are about the centroid of the source, translations in network units. As for every success, a
+    pose that the shape's symmetry makes as true is reached too, and pairs whose crops leave the
+    truth open are left out.
 
     :param weights: weights file; None for the shipped ones.
     :param shapes: as for :func:`so3_crop_pair`.
-    :param pairs: number of pairs of ``so3-crop``.
+    :param pairs: number of pairs of ``so3-crop`` that are drawn.
     :param starts: random directions per pair and cell.
     :return: JSON-able dict: ``cells`` of angle, length, share, interval; ``radius_deg``, the
-        largest angle up to which 95 % reach the truth at zero translation error.
+        largest angle up to which 95 % reach the truth at zero translation error; ``pairs``, how
+        many of those drawn were clear.
     """
     predictor = Predictor.load(weights)
     hits = {(a, length): [] for a in ANGLES for length in LENGTHS}
+    clear = 0
     for index in range(pairs):
-        landscape, truth, rng = _pair(predictor, shapes, index, seed, pairs)
+        problem = _problem(predictor, shapes, index, seed, pairs)
+        group = find_symmetries(shapes.dense(problem.drawn.shape))
+        if is_ambiguous(problem.drawn, group):
+            continue
+        clear += 1
+        truth, rng = problem.truth, problem.rng
         for angle, length in hits:
             perturbed = [_perturbed(truth, angle, length, rng) for _ in range(starts)]
-            ends = landscape.descend_network(np.array(perturbed), _SCHEDULE)
-            hits[angle, length] += [_reached(end, truth) for end in ends]
+            ends = problem.landscape.descend_network(np.array(perturbed), _SCHEDULE)
+            hits[angle, length] += [_reached(end, problem.nearest(end, group)) for end in ends]
     cells = []
     for (angle, length), found in hits.items():
         low, high = wilson_interval(sum(found), len(found))
-        share = float(np.mean(found))
+        share = float(np.mean(found)) if found else 0.0
         cells.append(
             {'angle_deg': angle, 'length': length, 'share': share, 'low': low, 'high': high}
         )
@@ -57,7 +70,7 @@ def measure_basin(weights, shapes, pairs=100, seed=0, starts=4):
         if cell['share'] < 0.95:
             break
         radius = cell['angle_deg']
-    return {'pairs': pairs, 'starts': starts, 'radius_deg': radius, 'cells': cells}
+    return {'pairs': clear, 'starts': starts, 'radius_deg': radius, 'cells': cells}
 
 
 def measure_rays(weights, shapes, pairs=100, seed=0, rays=4, steps=20, mu=1.0):
@@ -78,7 +91,8 @@ def measure_rays(weights, shapes, pairs=100, seed=0, rays=4, steps=20, mu=1.0):
     generator = torch.Generator().manual_seed(seed)
     lam = torch.linspace(0, 1, steps)
     for index in range(pairs):
-        landscape, truth, _ = _pair(predictor, shapes, index, seed, pairs)
+        problem = _problem(predictor, shapes, index, seed, pairs)
+        landscape, truth = problem.landscape, problem.truth
         true = _tensors(truth[None])
         for beta, angle, length, row in zip(BETAS, RADII_DEG, RADII_LENGTH, found, strict=True):
             xi = torch.randn(rays, 2, 3, generator=generator)
@@ -126,7 +140,8 @@ def measure_bias(weights, shapes, pairs=100, seed=0):
     predictor = Predictor.load(weights)
     angles, lengths = [], []
     for index in range(pairs):
-        landscape, truth, _ = _pair(predictor, shapes, index, seed, pairs)
+        problem = _problem(predictor, shapes, index, seed, pairs)
+        landscape, truth = problem.landscape, problem.truth
         (end,) = landscape.descend_network(truth[None], (BETAS[-1],) * _SETTLING)
         angles.append(_angle_deg(end, truth))
         lengths.append(float(np.linalg.norm(end[:3, 3] - truth[:3, 3])))
@@ -148,8 +163,9 @@ def slices(weights, shapes, pairs=2, seed=0, steps=41):
     across, up = (a.ravel() for a in np.meshgrid(np.radians(angles), np.radians(angles)))
     energies = []
     for index in range(pairs):
-        landscape, truth, rng = _pair(predictor, shapes, index, seed, pairs)
-        first, second = np.linalg.qr(rng.normal(size=(3, 3)))[0][:2]
+        problem = _problem(predictor, shapes, index, seed, pairs)
+        landscape, truth = problem.landscape, problem.truth
+        first, second = np.linalg.qr(problem.rng.normal(size=(3, 3)))[0][:2]
         turns = Rotation.from_rotvec(np.outer(across, first) + np.outer(up, second))
         rotation = torch.tensor(turns.as_matrix() @ truth[:3, :3])[None].float()
         shift = torch.tensor(truth[:3, 3]).float().expand(1, len(across), 3)
@@ -164,15 +180,47 @@ def slices(weights, shapes, pairs=2, seed=0, steps=41):
     return {'angles_deg': angles.tolist(), 'energies': energies}
 
 
-def _pair(predictor, shapes, index, seed, pairs):
-    """Landscape of one pair, its true pose (4, 4) in network units, and a generator."""
+@dataclass(frozen=True)
+class _Problem:
+    """
+    One pair as the network sees it: lengths in its units, origins at the clouds' centroids.
+
+    :param landscape: energy over poses.
+    :param truth: (4, 4) true pose.
+    :param drawn: the pair itself.
+    :param frames: (4, 4) target and source frames of the network, in those of the pair; scaled.
+    :param rng: numpy Generator of its own.
+    """
+
+    landscape: object
+    truth: np.ndarray
+    drawn: object
+    frames: tuple
+    rng: np.random.Generator
+
+    def nearest(self, end, group):
+        """True pose (4, 4) nearest to ``end``, of all that the symmetry of the shape allows."""
+        target, source = self.frames
+        estimate = target @ end @ np.linalg.inv(source)
+        true = nearest_truth(self.drawn.truth, estimate, group, self.drawn.shape_pose)
+        return np.linalg.inv(target) @ true @ source
+
+
+def _problem(predictor, shapes, index, seed, pairs):
+    """Pair ``index`` of ``so3-crop`` as a :class:`_Problem`."""
     drawn = so3_crop_pair(shapes, index, seed, pairs)
     target = predictor.describe(drawn.target)
     source = predictor.describe(drawn.source, target.scale)
-    truth = pose(drawn.truth[:3, :3])
-    truth[:3, 3] = (apply(drawn.truth, source.centre) - target.centre) / target.scale
-    rng = np.random.default_rng([seed, 3, index])
-    return predictor.landscape(source, target), truth, rng
+    frames = tuple(
+        pose(target.scale * np.eye(3), described.centre) for described in (target, source)
+    )
+    return _Problem(
+        landscape=predictor.landscape(source, target),
+        truth=np.linalg.inv(frames[0]) @ drawn.truth @ frames[1],
+        drawn=drawn,
+        frames=frames,
+        rng=np.random.default_rng([seed, 3, index]),
+    )
 
 
 def _perturbed(truth, angle, length, rng):
