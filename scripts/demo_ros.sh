@@ -22,6 +22,12 @@ set +u  # the set-up files of ROS 2 read variables that may be unset
 # shellcheck disable=SC1091
 source build/ros_install/local_setup.bash
 set -u
+# Camera and checker are on loopback alone; so must the node be to find them.
+if [ "${ROS_DISTRO:-}" = humble ]; then
+  export ROS_LOCALHOST_ONLY=1
+else
+  export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
+fi
 export CYCLONEDDS_URI=${CYCLONEDDS_URI:-file://$PWD/config/cyclonedds.xml}
 exec .venv/bin/dlc-ros demo \
   --node 'ros2 launch dlc_ros localizer.launch.py params_file:={params}' "$@"
