@@ -1,10 +1,12 @@
 """Poses in the reference's frame: given, searched for, or those of a map that is built."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from dlc_ros.files import read_cloud, read_transform, write_cloud
+from dlc_ros.files import read_transform, write_cloud
+from dlc_ros.registration.weights import load_weights
 from dlc_training.recordings.anchoring import anchor
 from dlc_training.recordings.consistency import check_training_poses
 from dlc_training.recordings.files import read_arrays, write_arrays
@@ -63,7 +65,9 @@ class Labels:
                     'as the truth gives them',
                 )
             text = 'the poses are not in the frame of the reference; '
-        found = self._kept('labels', lambda: self._anchored(own, reference))
+        content = hashlib.sha256(reference.tobytes()).hexdigest()
+        depends = f'{content} {load_weights(self.weights).sha256} {self.source.initial_pose}'
+        found = self._kept('labels', lambda: self._anchored(own, reference), depends)
         return Labelled(
             found['poses'], found['known'], reference, nowhere, False, text + str(found['text'])
         )
@@ -77,12 +81,13 @@ class Labels:
             text = 'odometry, its drift taken out by scan-to-map registration (no loops closed)'
         # Every other scan makes the map: those that are judged must not be in it themselves.
         in_map = np.arange(len(own)) % 2 == 0
-        path = self.out / 'map.ply'
-        if not path.is_file():
-            points = build_map(self.index, poses, np.flatnonzero(in_map), self.seen.ranges[1])
-            write_cloud(path, points)
+        numbers, middle = np.flatnonzero(in_map), self.seen.ranges[1]
+        points = self._kept(
+            'map', lambda: {'points': build_map(self.index, poses, numbers, middle)}
+        )['points']
+        write_cloud(self.out / 'map.ply', points)
         measured = not (self.trajectory.drifts or self.trajectory.self_made)
-        return Labelled(poses, everywhere, read_cloud(path), in_map, measured, text)
+        return Labelled(poses, everywhere, points, in_map, measured, text)
 
     def _fits(self, own, reference):
         numbers = np.unique(np.linspace(0, len(own) - 1, _PROBED).astype(int))
@@ -105,9 +110,9 @@ class Labels:
         )
         return {'poses': found.poses, 'known': found.known, 'text': text}
 
-    def _kept(self, name, make):
-        """Arrays of a stage, made once for this index, these weights and this reference."""
-        key = f'{self.index.facts["key"]} {self.weights} {self.source.reference}'
+    def _kept(self, name, make, depends=''):
+        """Arrays of a stage, made once for this index and what else it depends on."""
+        key = f'{self.index.facts["key"]} {depends}'
         path = self.out / 'index' / f'{name}.npz'
         found = read_arrays(path)
         if found is None or str(found['key']) != key:

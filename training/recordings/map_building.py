@@ -13,6 +13,8 @@ _CELL, _CELL_BOUNDS = 0.05, (0.04, 0.5)
 _SEEN = 3
 # Edge of the map's voxels and reach of the correction, in cells.
 _MAP_VOXEL, _LEVELS = 0.5, (6.0, 2.5)
+# A cell and its six neighbours.
+_AROUND = np.array([[0, 0, 0], *np.eye(3, dtype=int), *-np.eye(3, dtype=int)])
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,13 @@ class StableCells:
     def hold(self, points):
         """Which points (N, 3) of the map frame lie in such a cell or beside one (N,) bool."""
         out = np.zeros(len(points), bool)
-        for shift in _FACES:
+        if len(self.keys) == 0:
+            return out
+        for shift in _AROUND:
             keys = cell_keys(points, self.edge, shift)
             place = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
             out |= self.keys[place] == keys
         return out
-
-
-_FACES = np.array([[0, 0, 0], *np.eye(3, dtype=int), *-np.eye(3, dtype=int)])
 
 
 def cell_keys(points, edge, shift=(0, 0, 0)):

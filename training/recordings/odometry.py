@@ -28,11 +28,14 @@ def lidar_odometry(recording, survey, folder=None, quiet=False):
     :raises DlcError: kiss-icp is not installed, or no cloud is usable.
     """
     kept = None if folder is None else Path(folder) / 'odometry.npz'
+    key = f'{recording.fingerprint()} {survey.cloud_topic} {survey.timing_text}'
     done = read_arrays(kept) if kept else None
+    if done is not None and str(done['key']) != key:
+        done = None
     stamps = [] if done is None else done['stamps'].tolist()
     poses = [] if done is None else list(done['poses'])
     if done is None or not done['complete']:
-        _run(recording, survey, kept, stamps, poses, quiet)
+        _run(recording, survey, kept, key, stamps, poses, quiet)
     if len(stamps) < 2:
         raise DlcError(f'{survey.cloud_topic}: odometry found {len(stamps)} usable cloud(s)')
     return Trajectory(
@@ -45,7 +48,7 @@ def lidar_odometry(recording, survey, folder=None, quiet=False):
     )
 
 
-def _run(recording, survey, kept, stamps, poses, quiet):
+def _run(recording, survey, kept, key, stamps, poses, quiet):
     shift = survey.stamps_ns[0] - survey.header_ns[0]
     again = max(0, len(stamps) - _WARM_UP)
     odometry = _Kiss(survey, poses[again] if stamps else np.eye(4))
@@ -80,13 +83,19 @@ def _run(recording, survey, kept, stamps, poses, quiet):
                 stamps.append(stamp)
                 poses.append(pose)
                 if kept and len(stamps) % _SAVE_EVERY == 0:
-                    _write(kept, stamps, poses, False)
+                    _write(kept, key, stamps, poses, False)
     if kept:
-        _write(kept, stamps, poses, True)
+        _write(kept, key, stamps, poses, True)
 
 
-def _write(path, stamps, poses, complete):
-    write_arrays(path, stamps=np.array(stamps, np.int64), poses=np.array(poses), complete=complete)
+def _write(path, key, stamps, poses, complete):
+    write_arrays(
+        path,
+        key=key,
+        stamps=np.array(stamps, np.int64),
+        poses=np.array(poses),
+        complete=complete,
+    )
 
 
 class _Kiss:

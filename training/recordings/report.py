@@ -133,19 +133,26 @@ def plan_picture(places, split, dropped, reference, held_out, names=('old', 'new
 
     figure = Figure(figsize=(12, 5), layout='constrained')
     stride = max(1, len(reference) // 20_000)
+    # Seen along the axis of the least extent: from above in a building, whatever axis is up.
+    shown = np.sort(np.argsort(np.ptp(reference, axis=0))[1:])
+    across, along = ('xyz'[axis] + ' [m]' for axis in shown)
     panels = figure.subplots(1, 1 + len(held_out))
     for axes in panels:
-        axes.plot(*reference[::stride, :2].T, ',', color='#999')
+        axes.plot(*reference[::stride, shown].T, ',', color='#999')
         axes.set_aspect('equal')
-        axes.set(xlabel='x [m]')
-    panels[0].plot(*places[split.train, :2].T, '.', ms=3, color='C0', label='trained on')
-    panels[0].plot(*places[split.held_out, :2].T, '.', ms=3, color='C1', label='held out')
-    panels[0].plot(*places[dropped, :2].T, 'x', ms=4, color='C3', label='dropped')
-    panels[0].set(title='split', ylabel='y [m]')
+        axes.set(xlabel=across)
+    groups = (
+        (split.train, '.', 'C0', 'trained on'),
+        (split.held_out, '.', 'C1', 'held out'),
+        (dropped, 'x', 'C3', 'dropped'),
+    )
+    for which, marker, colour, label in groups:
+        panels[0].plot(*places[which][:, shown].T, marker, ms=3, color=colour, label=label)
+    panels[0].set(title='split', ylabel=along)
     panels[0].legend(fontsize='small')
     for axes, name, judged in zip(panels[1:], names, held_out, strict=True):
         hit = np.array(judged['success'], bool)
-        where = places[np.array(judged['number'], int), :2]
+        where = places[np.array(judged['number'], int)][:, shown]
         axes.plot(*where[hit].T, '.', ms=5, color='C2', label='right')
         axes.plot(*where[~hit].T, 'x', ms=5, color='C3', label='wrong')
         axes.set(title=f'held out, {name} weights: {100 * hit.mean():.0f} % right')
