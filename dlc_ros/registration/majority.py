@@ -17,10 +17,13 @@ _IN_SUBSPACE = 0.02
 _HOLDS = 0.3
 # Largest share of the points that may hold a motion which most points leave open.
 _FEW = 0.4
-# The few are one thing when this share of them lies this near to their middle, in radii of the
-# cloud; the rest are points with a bad normal.
-_MOST_OF_IT = 0.8
+# The few are one thing when all lie this near to their middle, in radii of the cloud, but for this
+# share of them and of all points: those have a bad normal.
 _ONE_THING = 0.5
+_STRAY = 0.2, 0.02
+# By how much fewer of the others may fit the prior than the pose that contradicts it: share of
+# them that neighbouring surfaces swallow, and by chance.
+_SWALLOWED = 0.03
 _STANDARD_ERRORS = 3.0
 
 
@@ -89,11 +92,13 @@ def majority(target, source, prior, contradicting, distance, spread):
     few = rival.levers[rival.holding(opened.screws)]
     if len(few):
         away = np.linalg.norm(few - np.median(few, axis=0), axis=1)
-        if np.quantile(away, _MOST_OF_IT) > _ONE_THING * source.radius:
+        stray = np.count_nonzero(away > _ONE_THING * source.radius)
+        if stray > max(_STRAY[0] * len(few), _STRAY[1] * len(points)):
             return None
     match = _Match(target, points, transform, distance)
     many = [np.count_nonzero(~m.holding(opened.screws)) for m in (match, rival)]
-    if many[1] - many[0] > _STANDARD_ERRORS * np.sqrt(max(many[1] - many[0], 1)):
+    lost = many[1] - many[0]
+    if lost > _SWALLOWED * many[1] + _STANDARD_ERRORS * np.sqrt(max(lost, 1)):
         return None
     return Majority(transform, opened.screws, len(few) / max(len(rival.levers), 1))
 
