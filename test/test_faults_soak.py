@@ -83,7 +83,7 @@ def test_memory_and_time_per_cloud_stay(tmp_path, scenario):
     each = np.array(seconds) / max(1, count // samples)
     drift = np.median(each[-2 * quarter :]) / np.median(each[quarter : 2 * quarter]) - 1.0
     scenario.saw(
-        f'{sent} clouds ({sent / 36000:.1f} h at 10 Hz), {missed} unanswered; memory '
+        f'{sent} clouds ({sent / 600:.1f} min at 10 Hz), {missed} unanswered; memory '
         f'{early / 2**20:.0f} -> {late / 2**20:.0f} MiB ({100 * growth:+.1f} %), processor time '
         f'{1e3 * np.median(each):.1f} ms a cloud ({100 * drift:+.1f} % from the second quarter to '
         f'the second half)'
