@@ -155,7 +155,7 @@ def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys)
 
 
 def test_drifting_odometry_is_placed_in_the_reference(simulated, weights, tmp_path, capsys):
-    _, *pose = np.loadtxt(simulated / 'truth.tum', max_rows=1)
+    _, *pose = np.loadtxt(simulated / 'truth.tum')[0]
     first = make_transform(matrix_from_quaternion(pose[3:]), pose[:3])
     write_transform(tmp_path / 'first.txt', first)
     more = ['--fixed-frame', 'odom', '--initial-pose', str(tmp_path / 'first.txt')]
