@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 
 pytest.importorskip('small_gicp', reason='small_gicp is not installed')
 
-from dlc_training.data.solids import make_solid  # noqa: E402
+from dlc_training.data.primitives import Box  # noqa: E402
+from dlc_training.data.solid import Solid  # noqa: E402
 from dlc_training.evaluate import baselines  # noqa: E402
 from dlc_training.evaluate.baselines import aligned_centroids, start_rotations  # noqa: E402
 from dlc_training.evaluate.crops import EULER_PRIOR  # noqa: E402
@@ -35,7 +36,14 @@ def peer(request):
 def easy_pair(angle):
     """Two whole samplings of a solid without symmetry, turned by ``angle``."""
     rng = np.random.default_rng(0)
-    solid = make_solid(10_000_001)
+    solid = Solid(
+        (
+            Box(half=np.array((0.5, 0.5, 0.1)), translation=np.array((0.0, 0.0, -0.5))),
+            Box(half=np.array((0.15, 0.4, 0.5)), translation=np.array((-0.3, 0.0, 0.0))),
+            Box(half=np.array((0.35, 0.1, 0.2)), translation=np.array((0.1, -0.35, -0.2))),
+            Box(half=np.array((0.1, 0.1, 0.7)), translation=np.array((0.35, 0.35, 0.0))),
+        )
+    )
     truth = pose(Rotation.from_rotvec(np.radians(angle) * np.array([0.6, 0, 0.8])).as_matrix())
     truth[:3, 3] = (0.2, -0.1, 0.3)
     target = jitter(solid.sample(1400, rng)[0], rng)

@@ -166,7 +166,7 @@ def test_files_turns_the_source_and_finds_it_back(capsys, tmp_path):
 
 
 def test_calibrate_prints_the_constants_of_the_gate(capsys, tmp_path, weights):
-    arguments = ('calibrate', '--pairs', 2, '--negatives', 1, '--weights', weights)
+    arguments = ('calibrate', '--pairs', 1, '--negatives', 1, '--weights', weights)
     code, out, _ = run(capsys, *arguments, '--out', tmp_path)
     assert code == 0
     assert out.startswith('_LEARNED = _Model(') and '\n_GEOMETRIC = _Model(' in out

@@ -23,6 +23,7 @@ from dlc_training.evaluate.metrics import (
 from dlc_training.evaluate.negatives import KINDS, draw_negative
 from dlc_training.evaluate.pair import Pair
 from dlc_training.evaluate.protocols import PROTOCOLS
+from dlc_training.evaluate.runner import digest_of
 from dlc_training.evaluate.shapes import open_shapes
 from dlc_training.evaluate.strata import STRATA, stratum_pairs
 from dlc_training.evaluate.symmetry import nearest_truth
@@ -130,7 +131,7 @@ def collect(runner, weights, shapes, positives, negatives):
     examples, distances, group = [], {}, 0
     for stratum in STRATA:
         pairs = stratum_pairs(shapes, stratum, positives, CALIBRATION_SEED)
-        groups, ambiguous = runner.judge(PROTOCOLS['so3-crop'], shapes, pairs, stratum)
+        groups, ambiguous = runner.judge(PROTOCOLS['so3-crop'], shapes, pairs, digest_of(pairs))
         clear: list[Pair] = [p for p, flag in zip(pairs, ambiguous, strict=True) if not flag]
         tasks = [(pair, groups[pair.shape], weights) for pair in clear]
         distances[stratum] = []

@@ -16,6 +16,7 @@ from dlc_training.evaluate.metrics import (
 )
 from dlc_training.evaluate.pair import apply, jitter, pose
 from dlc_training.evaluate.protocols import PROTOCOLS
+from dlc_training.evaluate.runner import digest_of
 from dlc_training.evaluate.scan_to_map import repeated_rooms
 from dlc_training.evaluate.strata import STRATA, stratum_pairs
 from dlc_training.evaluate.symmetry import find_symmetries, nearest_truth
@@ -152,7 +153,7 @@ def measure(runner, shapes, weights, seed, count, pairs):
     found['ambiguous']['two equal rooms'] = runner.map('rooms', judge_repeated, tasks)
     for stratum in STRATA:
         drawn = stratum_pairs(shapes, stratum, pairs, seed)
-        groups, ambiguous = runner.judge(PROTOCOLS['so3-crop'], shapes, drawn, stratum)
+        groups, ambiguous = runner.judge(PROTOCOLS['so3-crop'], shapes, drawn, digest_of(drawn))
         tasks = [
             (pair, groups[pair.shape], weights)
             for pair, flag in zip(drawn, ambiguous, strict=True)
