@@ -116,10 +116,9 @@ class RclpyNode:
 
     def __init__(self, values, domain_id, name, namespace):
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
         from rclpy.lifecycle import TransitionCallbackReturn
         from rclpy.parameter import Parameter
-        from rclpy_harness import isolate
+        from rclpy_harness import Spinning, isolate
 
         from dlc_ros.node.ros.localizer_node import LocalizerNode
 
@@ -134,18 +133,14 @@ class RclpyNode:
             parameter_overrides=[Parameter(key, value=value) for key, value in given.items()],
             cli_args=['--ros-args', '-r', '/tf:=tf', '-r', '/tf_static:=tf_static'],
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._spinning = threading.Thread(target=self._executor.spin)
-        self._spinning.start()
+        self._spinning = Spinning(self._node)
         for transition in (self._node.trigger_configure, self._node.trigger_activate):
             assert transition() is TransitionCallbackReturn.SUCCESS
 
     def close(self):
-        self._executor.shutdown()
-        self._spinning.join()
+        self._spinning.stop()
         self._node.close()
         self._context.try_shutdown()
         # The participant leaves with the last reference to it, and nodes have cycles.
-        self._executor = self._node = self._context = None
+        self._spinning = self._node = self._context = None
         gc.collect()

@@ -98,17 +98,25 @@ class Spinning:
     """An executor in a thread of its own, which must end before its nodes are destroyed."""
 
     def __init__(self, node):
-        self._executor = SingleThreadedExecutor()
+        self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
-        self._thread = threading.Thread(target=self._executor.spin)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._spin)
         self._thread.start()
 
     def add(self, node):
         self._executor.add_node(node)
 
     def stop(self):
-        self._executor.shutdown()
+        # An executor that is shut down while it spins may trip over what it has just freed.
+        self._stopping.set()
+        self._executor.wake()
         self._thread.join()
+        self._executor.shutdown()
+
+    def _spin(self):
+        while not self._stopping.is_set():
+            self._executor.spin_once()
 
 
 def _make_node(name, values):
