@@ -36,8 +36,10 @@ def _parser():
     )
     added = parser.add_subparsers(required=True, metavar='COMMAND')
     for command in commands.every():
-        text = command.summary.replace('%', '%%')
-        command.configure(added.add_parser(command.name, help=text, description=text))
+        # argparse formats a help text, but not a description.
+        text = command.summary
+        parsed = added.add_parser(command.name, help=text.replace('%', '%%'), description=text)
+        command.configure(parsed)
     return parser
 
 
