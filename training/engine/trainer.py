@@ -194,8 +194,9 @@ class Trainer:
             batch = next(iter(batches(self.config, 0, *share)))
         except DlcError as error:
             raise type(error)(_own_words(error)) from None
-        except RuntimeError:
-            if interruption.asked:  # the signal ended the workers as well
+        except (RuntimeError, OSError, EOFError):
+            # The signal ended the workers as well, maybe while a batch came over.
+            if interruption.asked:
                 return
             raise
         while self.step < self.config.optimiser.steps:
