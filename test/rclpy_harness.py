@@ -110,13 +110,12 @@ class Spinning:
     def stop(self):
         # An executor that is shut down while it spins may trip over what it has just freed.
         self._stopping.set()
-        self._executor.wake()
         self._thread.join()
         self._executor.shutdown()
 
     def _spin(self):
         while not self._stopping.is_set():
-            self._executor.spin_once()
+            self._executor.spin_once(timeout_sec=0.1)
 
 
 def _make_node(name, values):
