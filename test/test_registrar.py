@@ -320,6 +320,15 @@ def test_millimetres_against_metres_are_named(registrar, bracket, scale):
     assert f'multiply the {"source" if scale > 1 else "target"} by 0.001' in result.reason
 
 
+def test_points_too_far_apart_to_show_a_shape_are_refused(registrar):
+    """Forty points scattered over metres lie near anything."""
+    scattered = np.random.default_rng(0).uniform(-1.0, 1.0, (40, 3))
+    for init in (None, np.eye(4)):
+        result = registrar.register(scattered, init)
+        assert result.status is Status.REJECTED
+        assert 'too far apart' in result.reason
+
+
 BAD_CLOUDS = {
     'empty': np.zeros((0, 3)),
     'nan': np.full((100, 3), np.nan),

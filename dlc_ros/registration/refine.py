@@ -117,6 +117,10 @@ class Refiner:
         """First correspondence distance [m] from a good start, about three coarse pitches off."""
         return _START_PITCHES * max(self._coarse_target.pitch, source.coarse.pitch)
 
+    def fine_distance(self, source):
+        """Correspondence distance of the last level [m] for a :class:`Surface` of a source."""
+        return self._fine(self.target, source)
+
     def compete(self, source, init, start_distance=None):
         """
         Refine a candidate on thinned clouds, cheaply, to be compared with others.

@@ -25,6 +25,8 @@ from dlc_ros.registration.se3 import (
 # First correspondence distance of a start that nobody predicted, at most, in radii of the
 # smaller cloud: about 15 degrees of turn.
 _COARSE_RADII = 0.25
+# Largest correspondence distance in radii of the source: coarser clouds lie on anything.
+_COARSEST = 0.5
 # How many times as many hypotheses are looked at when the first ones do not convince.
 _SECOND_LOOK = 4
 # Constants of the covariance, fitted to the errors of twelve kinds of pairs: solids with noise of
@@ -128,6 +130,9 @@ class Registrar:
         """Register a checked cloud in its local frame."""
         source = self._refiner.prepare(local)
         clock.lap('reduce')
+        coarse = self._too_coarse(source.full)
+        if coarse:
+            return self._refused(f'{mismatch}; {coarse}' if mismatch else coarse, frame, clock)
         landscape = self._landscape(source)
         starts = self._starts(source, prior, landscape)
         clock.lap('predict')
@@ -171,6 +176,23 @@ class Registrar:
             free_directions=screws / np.linalg.norm(screws, axis=0),
             candidates=tuple(self._given(candidate.transform, frame) for candidate in candidates),
         )
+
+    def _too_coarse(self, source):
+        """Why the spacing of the points leaves no shape to recognise, or an empty string."""
+        spacing = self._refiner.target.pitch
+        if source.radius < spacing:
+            return (
+                f'the source is smaller (radius {source.radius:.2g} m) than the spacing of the'
+                f" reference's points ({spacing:.2g} m): check its unit, or its sensor"
+            )
+        distance = self._refiner.fine_distance(source)
+        if distance > _COARSEST * source.radius:
+            return (
+                f'the points lie too far apart for their extent: they are compared within'
+                f' {distance:.2g} m, the source has a radius of {source.radius:.2g} m; give more'
+                ' points'
+            )
+        return ''
 
     def _refused(self, reason, frame, clock):
         """A rejection without a search: centroids aligned, nothing known."""
