@@ -44,7 +44,8 @@ def validate_cloud(points, min_points=30, name='cloud'):
     if array.ndim != 2 or array.shape[1] != 3:
         hint = '; pass points[:, :3]' if array.ndim == 2 and array.shape[1] > 3 else ''
         raise CloudError(f'{name}: expected shape (N, 3), got {array.shape}{hint}')
-    array = np.array(array, dtype=np.float64, order='C')
+    with np.errstate(invalid='ignore'):  # a signalling NaN is dropped like any other
+        array = np.array(array, dtype=np.float64, order='C')
     given = len(array)
     finite = np.isfinite(array)
     if not finite.all():

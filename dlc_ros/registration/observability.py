@@ -78,17 +78,21 @@ def _slides(target, source, found, screw, support):
         points = source.points[sample(len(source), count)]
         here, near = _plane_costs(target, transform_points(found.transform, points), step)
         near = near < found.distance
+        if not near.any():
+            slides = True  # nothing holds it
+            continue
         rise = [
             (_plane_costs(target, transform_points(pose, points), step)[0] - here)[near] / step**2
             for pose in (_moved(found.transform, sign * step * screw) for sign in (1.0, -1.0))
         ]
         rise = np.concatenate(rise)
-        noise = max(here[near].mean(), (_EXACT * step) ** 2) if near.any() else 0.0
+        noise = max(here[near].mean(), (_EXACT * step) ** 2)
         enough = max(support, min(_CERTAIN, _LIFT * noise / step**2))
-        chance = _STANDARD_ERRORS * rise.std() / np.sqrt(max(len(rise), 1))
+        chance = _STANDARD_ERRORS * rise.std() / np.sqrt(len(rise))
+        slides = bool(rise.mean() < enough + chance)
         if len(source) <= count or rise.mean() > _CLEARLY * (enough + chance):
             break
-    return bool(rise.mean() < enough + chance)
+    return slides
 
 
 def _plane_costs(target, points, limit):
