@@ -78,6 +78,10 @@ def test_start_from_other_weights(ten, tmp_path, capsys):
     started = checkpoint(tmp_path / 'a')['net']
     for name, value in load_weights(first).net.state_dict().items():
         torch.testing.assert_close(started[name], value, rtol=0, atol=1e-6)
+    card, origin = load_weights(tmp_path / 'a' / 'weights.safetensors').card, load_weights(first)
+    assert card['continued_from']['sha256'] == origin.sha256
+    assert card['continued_from']['command'] == origin.card['command']
+    assert str(ten) not in json.dumps(card), 'folders of this machine'
     capsys.readouterr()
     assert train(tmp_path / 'b', *arguments, 'net.width=16') == 2
     one_line(capsys.readouterr(), first, 'another architecture')

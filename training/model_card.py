@@ -3,10 +3,12 @@
 import json
 import platform
 import time
+from pathlib import Path
 
 import torch
 
 import dlc_ros
+from dlc_ros.registration.weights import load_weights
 
 
 def model_card(trainer, command):
@@ -18,12 +20,16 @@ def model_card(trainer, command):
     """
     device = trainer.device.type
     hardware = torch.cuda.get_device_name() if device == 'cuda' else platform.machine()
-    return {
+    configuration = json.loads(trainer.config.model_dump_json())
+    start = configuration['initial_weights']
+    # A file's name means something elsewhere, this machine's folders do not.
+    configuration['initial_weights'] = Path(start).name if start else ''
+    card = {
         'name': 'dlc_ros pose predictor',
         'licence': 'Apache-2.0',
         'data': 'generated solids and rooms (dlc_training.data), no recorded or downloaded data',
         'command': command,
-        'configuration': json.loads(trainer.config.model_dump_json()),
+        'configuration': configuration,
         'steps': trainer.step,
         'minutes': round(trainer.seconds / 60, 1),
         'hardware': f'{device} ({hardware}), {trainer.config.threads} thread(s)',
@@ -34,3 +40,12 @@ def model_card(trainer, command):
         },
         'date': time.strftime('%Y-%m-%d', time.gmtime()),
     }
+    return {**card, 'continued_from': _origin(start)} if start else card
+
+
+def _origin(path):
+    """How the weights came about that a training started from, as their own card tells it."""
+    loaded = load_weights(path)
+    told = ('command', 'note', 'configuration', 'steps', 'minutes', 'date', 'continued_from')
+    kept = {name: loaded.card[name] for name in told if name in loaded.card}
+    return {'file': Path(path).name, 'sha256': loaded.sha256, **kept}

@@ -196,7 +196,13 @@ def _command(options):
         words += ['--config', Path(options.config).name]
     if options.objective:
         words += ['--objective', options.objective]
-    return shlex.join([*words, '--out', Path(options.out).name, *options.overrides])
+    overrides = [_without_folders(text) for text in options.overrides]
+    return shlex.join([*words, '--out', Path(options.out).name, *overrides])
+
+
+def _without_folders(override):
+    key, _, value = override.partition('=')
+    return f'{key}={Path(value).name}' if key == 'initial_weights' else override
 
 
 if __name__ == '__main__':
