@@ -15,8 +15,8 @@ from dlc_ros.errors import ParameterError
 from dlc_training.evaluate import baselines
 from dlc_training.evaluate.pair import Prior
 
-# Voxel edge of clouds that are scaled for the peers: about half the spacing of an object's points.
-_THINNED = 0.03
+# Voxel edge of clouds that are scaled for the peers: about the spacing of an object's points.
+_THINNED = 0.05
 # A reference with more points is a map: prepared once, as a node prepares it.
 _MAP = 20_000
 
