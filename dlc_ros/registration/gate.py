@@ -32,8 +32,8 @@ class _Model(NamedTuple):
 
 # Fitted to right poses and to the best wrong ones (other solids, other rooms, look-alike poses)
 # of generated pairs at the resolution of competing clouds: with a predictor, and without.
-_LEARNED = _Model(-11.26, 1.92, -6.48, 0.0, 5.61, 13.78)
-_GEOMETRIC = _Model(-14.72, 6.78, -5.49, 3.99, 7.20, 0.0)
+_LEARNED = _Model(-12.44, 0.00, -7.79, 0.00, 11.88, 4.26)
+_GEOMETRIC = _Model(-13.20, 1.14, -8.36, 0.00, 13.03, 0.00)
 # A rival is as good when the mean difference of the point-wise agreement is below this, or
 # below what chance explains.
 _EQUAL_SCORE = 0.02

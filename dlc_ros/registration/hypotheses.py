@@ -14,20 +14,39 @@ _MEMBERS = 24
 _NOTICEABLE = 0.1
 
 
+# Covers of all rotations by the rotations of a solid: scipy's name of the group, and the angle
+# [deg] within which every rotation has one of them. Few starts first.
+_COVERS = {'tetrahedron': ('T', 90.0), 'cube': ('O', 62.8), 'icosahedron': ('I', 44.5)}
+
+
 def rotation_cover(name='cube'):
     """
     Rotations such that no rotation is far from all of them.
 
-    :param name: ``cube`` (24, every rotation within 62.8 deg), ``icosahedron`` (60, within
-        44.5 deg) or ``yaw`` (12 about z, within 15 deg).
+    :param name: ``tetrahedron`` (12, every rotation within 90 deg), ``cube`` (24, within 62.8
+        deg), ``icosahedron`` (60, within 44.5 deg) or ``yaw`` (12 about z, within 15 deg).
     :return: (P, 3, 3) float32 tensor.
     """
     if name == 'yaw':
         matrices = Rotation.from_euler('z', np.arange(12)[:, None] * 30, degrees=True).as_matrix()
     else:
-        group = {'cube': 'O', 'icosahedron': 'I'}[name]
-        matrices = Rotation.create_group(group).as_matrix()
+        matrices = Rotation.create_group(_COVERS[name][0]).as_matrix()
     return torch.from_numpy(matrices.astype(np.float32))
+
+
+def cover_for_basin(radius_deg):
+    """
+    Name of the smallest cover from which the descent reaches every rotation.
+
+    :param radius_deg: how far from the truth a start may be turned, as measured for the weights
+        (``landscape.basin.radius_deg`` of the model card); None where nobody measured it.
+    :return: name for :func:`rotation_cover`; ``cube`` for an unknown radius, the densest cover
+        for one that none of them reaches.
+    """
+    if radius_deg is None:
+        return 'cube'
+    enough = [name for name, (_, reach) in _COVERS.items() if reach <= radius_deg]
+    return enough[0] if enough else list(_COVERS)[-1]
 
 
 def centred_starts(rotations, source, target):

@@ -9,6 +9,7 @@ from dlc_ros.registration.energy import BETAS
 from dlc_ros.registration.hypotheses import (
     agreeing_starts,
     centred_starts,
+    cover_for_basin,
     distinct,
     prior_starts,
     rotation_cover,
@@ -88,17 +89,23 @@ class Predictor:
     @torch.inference_mode()
     def landscape(self, source, target):
         """Let two described clouds see each other; returns their :class:`Landscape`."""
-        return Landscape(self.loaded.net.match(source.encoded, target.encoded), source, target)
+        energy = self.loaded.net.match(source.encoded, target.encoded)
+        return Landscape(energy, source, target, cover_for_basin(self.loaded.basin_deg))
 
 
 class Landscape:
-    """The energy over poses of one source in one target, poses in metres at the border."""
+    """
+    The energy over poses of one source in one target, poses in metres at the border.
 
-    def __init__(self, energy, source, target):
+    :param cover: of the rotations, for a descent without a prior; see :func:`rotation_cover`.
+    """
+
+    def __init__(self, energy, source, target, cover='cube'):
         self._energy, self._source, self._target = energy, source, target
+        self._cover = cover
 
     @torch.inference_mode()
-    def propose(self, prior=None, keep=4, cover='cube'):
+    def propose(self, prior=None, keep=4):
         """
         Descend from many starts and keep the best distinct ends.
 
@@ -108,12 +115,11 @@ class Landscape:
 
         :param prior: :class:`Prior` or None.
         :param keep: number of hypotheses at most.
-        :param cover: of the rotations, without a prior; see :func:`rotation_cover`.
         :return: list of :class:`Hypothesis`, best first.
         """
         energy = self._energy
         if prior is None:
-            rotations = rotation_cover(cover).to(energy.source.device)
+            rotations = rotation_cover(self._cover).to(energy.source.device)
             starts = centred_starts(rotations, energy.source[0], energy.target[0])
             rotation, translation = self._descend(*starts, (BETAS[0], BETAS[1]))
         else:

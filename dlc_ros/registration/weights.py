@@ -37,6 +37,14 @@ class LoadedWeights:
         said = [f'{name} {_short(value)}' for name, value in known if value]
         return ', '.join(said) or 'the model card does not say'
 
+    @property
+    def basin_deg(self):
+        """Measured radius of the basin in rotation [deg]; None if the model card has none."""
+        try:
+            return float(self.card['landscape']['basin']['radius_deg'])
+        except (KeyError, TypeError, ValueError):
+            return None
+
 
 def default_weights_path():
     """Return the path of the weights that ship with the package."""
