@@ -138,12 +138,13 @@ class Registrar:
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
         candidates = [self._refiner.compete(source, *start) for start in starts]
-        # Descriptors tell look-alikes apart where nothing else does. A prior rules those out
-        # better, and near it a scene in which things moved must not count as another one.
-        witness = landscape if prior is None else None
+        # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
+        # out better, and near it a scene in which things moved must not count as another one.
+        reach = np.inf if prior is None else prior.reach(source.full.radius)
+        witness = landscape if reach > _COARSE_RADII * source.full.radius else None
         chosen = self._choose(candidates, prior, witness)
-        if prior is None and landscape is not None and self._doubts(chosen, witness):
-            more = landscape.propose(None, _SECOND_LOOK * self.options.hypotheses)
+        if witness is not None and self._doubts(chosen, witness):
+            more = landscape.propose(prior, _SECOND_LOOK * self.options.hypotheses)
             candidates += [self._refiner.compete(source, h.transform) for h in more]
             chosen = self._choose(candidates, prior, witness)
         answer = _Answer(chosen, self._refiner.finish(source, chosen))
