@@ -27,6 +27,10 @@ def measure(weights=None, pairs=20, clouds=2000):
     :param clouds: registrations over which memory must not grow.
     :return: list of (what, value, unit, limit or None).
     """
+    import torch
+
+    # Threads that wait for each other on a busy machine count as work.
+    torch.set_num_threads(1)
     options = RegistrationOptions(device='cpu', threads=1)
     rows = [
         *_global_pair(weights, options, pairs),
