@@ -1,26 +1,21 @@
 """The one entry of registration: a reference, then clouds in and :class:`Registration` out."""
 
 import time
-from typing import NamedTuple
 
 import numpy as np
 
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
-from dlc_ros.registration.gate import Evidence, Fit, Rival, confidence, judge
+from dlc_ros.registration.gate import Fit, confidence, judge
 from dlc_ros.registration.host import Host
 from dlc_ros.registration.majority import majority
-from dlc_ros.registration.observability import free_directions, resisted, unexplained_motion
+from dlc_ros.registration.observability import free_directions
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.prior import PosePrior
-from dlc_ros.registration.refine import Refinement, Refiner
+from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.result import Registration, Status
-from dlc_ros.registration.se3 import (
-    compose,
-    compose_jacobians,
-    covariance_from_hessian,
-    inverse,
-    symmetric,
-)
+from dlc_ros.registration.se3 import compose, compose_jacobians, inverse, symmetric
+from dlc_ros.registration.selection import Answer, Selection
+from dlc_ros.registration.uncertainty import CORRELATION, plane_spread, pose_covariance
 
 # First correspondence distance of a start that nobody predicted, at most, in radii of the
 # smaller cloud: about 15 degrees of turn.
@@ -29,20 +24,6 @@ _COARSE_RADII = 0.25
 _COARSEST = 0.5
 # How many times as many hypotheses are looked at when the first ones do not convince.
 _SECOND_LOOK = 4
-# Constants of the covariance, fitted to the errors of twelve kinds of pairs: solids with noise of
-# 0.07 to 0.8 pitches, rooms of 4,000 to 130,000 points; 88 to 100 % of each lay within its 95 %.
-# Points of the reduced clouds that share one independent error: a target plane is fitted to its
-# neighbours and serves all source points near it.
-_CORRELATION = 2.0
-# Error that no number of points averages out (edges, normals of the target), in pitches of it:
-# standard deviation of the shift, and of the arc of a turn at the source's radius.
-_COMMON = 0.02
-# Noise beside the pitch, from which it turns normals and nearest points rather than averages out.
-_BLUR = 0.45
-# How much larger than the residual the noise may be that choosing the nearest point hid from it.
-_HIDDEN = 1.5
-# Independent neighbours in the comparison of two poses, for the same reason.
-_COMPARED = 4.0
 
 
 class Registrar:
@@ -142,16 +123,17 @@ class Registrar:
         # out better, and near it a scene in which things moved must not count as another one.
         reach = np.inf if prior is None else prior.reach(source.full.radius)
         witness = landscape if reach > _COARSE_RADII * source.full.radius else None
-        chosen = self._choose(candidates, prior, witness)
-        if witness is not None and self._doubts(chosen, witness):
+        selection = self._selection(source, prior, witness)
+        chosen = selection.choose(candidates)
+        if witness is not None and selection.doubts(chosen):
             more = landscape.propose(prior, _SECOND_LOOK * self.options.hypotheses)
             candidates += [self._refiner.compete(source, h.transform) for h in more]
-            chosen = self._choose(candidates, prior, witness)
-        answer = _Answer(chosen, self._refiner.finish(source, chosen))
+            chosen = selection.choose(candidates)
+        answer = Answer(chosen, self._refiner.finish(source, chosen))
         clock.lap('refine')
         answer = self._observed(source, answer, prior)
         best, free = answer.best, answer.free
-        evidence = self._evidence(source, answer, candidates, prior, witness)
+        evidence = selection.evidence(answer, candidates)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
         if mismatch and verdict.status is not Status.ACCEPTED:
@@ -232,49 +214,9 @@ class Registrar:
                 starts.append((guess, wide))
         return starts
 
-    def _choose(self, candidates, prior, witness):
-        """The likeliest candidate among those that the prior allows."""
-        if prior is not None:
-            candidates = [c for c in candidates if prior.plausible(c.transform)] or candidates
-        support = _support(witness, [c.transform for c in candidates])
-        # Where the confidence saturates, the agreement decides.
-        likeliest = max(
-            range(len(candidates)),
-            key=lambda i: (
-                round(confidence(Fit.of(candidates[i].agreement, support[i])), 3),
-                candidates[i].score,
-            ),
-        )
-        return candidates[likeliest]
-
-    def _doubts(self, candidate, witness):
-        """Whether a candidate would be rejected."""
-        fit = Fit.of(candidate.agreement, _support(witness, [candidate.transform])[0])
-        return confidence(fit) < self.options.min_confidence
-
-    def _rivals(self, chosen, candidates, free, prior):
-        """The other candidates, compared with the chosen one."""
-        found = chosen.agreement
-        rivals = []
-        for candidate in candidates:
-            if candidate is chosen:
-                continue
-            difference = found.qualities - candidate.agreement.qualities
-            chance = difference.std() * np.sqrt(_COMPARED / len(difference))
-            motion = unexplained_motion(found, candidate.transform, free)
-            told_apart = prior is not None and prior.separates(
-                chosen.transform, candidate.transform
-            )
-            rivals.append(
-                Rival(
-                    transform=candidate.transform,
-                    motion=motion / found.distance,
-                    deficit=found.score - candidate.score,
-                    deficit_error=float(chance),
-                    excluded=told_apart,
-                )
-            )
-        return tuple(rivals)
+    def _selection(self, source, prior, witness):
+        """How candidates of a source compete."""
+        return Selection(self._refiner, source, prior, witness, self.options.min_confidence)
 
     def _observed(self, source, answer, prior):
         """
@@ -290,52 +232,18 @@ class Registrar:
             return answer
         if not prior.contradicted(found.transform, self._covariance(found, free, source.full)):
             return answer
-        spread = np.sqrt(_CORRELATION) * self._spread(found, source.full)
+        spread = np.sqrt(CORRELATION) * plane_spread(found, target, source.full, self._radius)
         most = majority(target, source.full, prior, found.transform, found.distance, spread)
         if most is None:
             return answer
         chosen, best = self._refiner.stay(source, most.transform)
         if confidence(Fit.of(chosen.agreement)) < self.options.min_confidence:
             return answer
-        return _Answer(chosen, best, most.free, most.held)
-
-    def _evidence(self, source, answer, candidates, prior, witness):
-        """What the gate wants to know about the refined pose."""
-        chosen, best = answer.chosen, answer.best
-        seen = chosen.agreement
-        if best is not chosen:
-            seen = self._refiner.compare(source, best.transform)
-        return Evidence(
-            fit=Fit.of(seen, _support(witness, [best.transform])[0]),
-            inlier_fraction=best.inlier_fraction,
-            score=chosen.score,
-            free_directions=answer.free,
-            radius=source.full.radius,
-            rivals=self._rivals(chosen, candidates, answer.free, prior),
-            contradicting=answer.held,
-        )
-
-    def _spread(self, found, source):
-        """Standard deviation of the plane distances of matched points [m], > 0."""
-        # Choosing the nearest point hides some noise from the residual; the roughness still shows
-        # it, that of the denser cloud, but what it shows is curvature too.
-        rough = np.sqrt(2.0) * min(self._refiner.target.roughness, source.roughness)
-        residual = found.residual if np.isfinite(found.residual) else rough
-        return max(residual, min(rough, _HIDDEN * residual), 1e-6 * self._radius)
+        return Answer(chosen, best, most.free, most.held)
 
     def _covariance(self, found, free, source):
         """(6, 6) of a pose between the local frames."""
-        target = self._refiner.target
-        spread = self._spread(found, source)
-        # What moved lies off its place too, but only noise blurs the target.
-        noise = min(spread, np.sqrt(2.0) * target.roughness)
-        spread *= 1.0 + (noise / target.pitch / _BLUR) ** 3
-        limits = np.repeat([self._radius, np.pi / np.sqrt(3.0)], 3)
-        random = covariance_from_hessian(
-            resisted(found, free), spread**2, limits, correlation=_CORRELATION
-        )
-        common = _COMMON * target.pitch
-        return random + np.diag(np.repeat([common, common / source.radius], 3) ** 2)
+        return pose_covariance(found, free, self._refiner.target, source, self._radius)
 
     def _given(self, transform, frame):
         """A transform between the local frames as one between the given frames."""
@@ -355,26 +263,10 @@ def register(source, target, init=None):
     return Registrar(target).register(source, init)
 
 
-def _support(witness, transforms):
-    """Support of each pose by the descriptors of a landscape, 0..1; None for all without one."""
-    if witness is None:
-        return [None] * len(transforms)
-    return witness.support(transforms).tolist()
-
-
 def _apart(one, other, source):
     """Root mean square distance of a source's points between two poses (4, 4) [m], about."""
     turn = np.linalg.norm(one[:3, :3] - other[:3, :3]) / np.sqrt(3.0)
     return np.hypot(np.linalg.norm(one[:3, 3] - other[:3, 3]), turn * source.radius)
-
-
-class _Answer(NamedTuple):
-    """A pose and what holds it: candidate, refined, free directions, share of a minority."""
-
-    chosen: Refinement
-    best: Refinement
-    free: np.ndarray = np.zeros((6, 0))
-    held: float = 0.0
 
 
 class _Stopwatch:

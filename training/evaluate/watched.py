@@ -1,7 +1,6 @@
 """A registrar that keeps what it decided by: the candidates of its latest call, their evidence."""
 
 from dlc_ros.registration.cloud import LocalFrame, validate_cloud
-from dlc_ros.registration.gate import Fit
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.registrar import Registrar
 from dlc_ros.registration.se3 import compose, inverse
@@ -50,19 +49,39 @@ class Watched(Registrar):
         self._source, self._seen = source, super()._landscape(source)
         return self._seen
 
-    def _choose(self, candidates, prior, witness):
-        winner = super()._choose(candidates, prior, witness)
-        self._witness = witness
-        self.fits = [self._fit(candidate) for candidate in candidates]
+    def _selection(self, *arguments):
+        self._judging = _Remembering(super()._selection(*arguments))
+        return self._judging
+
+    @property
+    def fits(self):
+        return self._judging.fits(self._judging.candidates)
+
+    @property
+    def chosen(self):
+        return self._judging.chosen
+
+    @property
+    def evidence(self):
+        return self._judging.found
+
+    def _fit(self, refinement):
+        return self._judging.fits([refinement])[0]
+
+
+class _Remembering:
+    """A selection, and what it was asked and answered last."""
+
+    def __init__(self, selection):
+        self._selection = selection
+        self.fits, self.doubts = selection.fits, selection.doubts
+
+    def choose(self, candidates):
+        winner = self._selection.choose(candidates)
+        self.candidates = list(candidates)
         self.chosen = next(i for i, c in enumerate(candidates) if c is winner)
         return winner
 
-    def _evidence(self, *arguments):
-        self.evidence = super()._evidence(*arguments)
-        return self.evidence
-
-    def _fit(self, refinement):
-        support = None
-        if self._witness is not None:
-            support = float(self._witness.support(refinement.transform[None])[0])
-        return Fit.of(refinement.agreement, support)
+    def evidence(self, answer, candidates):
+        self.found = self._selection.evidence(answer, candidates)
+        return self.found

@@ -1,0 +1,120 @@
+"""The choice among refined candidates, and the evidence for and against the chosen one."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dlc_ros.registration.gate import Evidence, Fit, Rival, confidence
+from dlc_ros.registration.observability import unexplained_motion
+from dlc_ros.registration.refine import Refinement
+
+# Independent neighbours in the comparison of two poses: a target plane serves several points.
+_COMPARED = 4.0
+
+
+class Answer(NamedTuple):
+    """
+    A pose and what holds it.
+
+    :param chosen: :class:`Refinement` of the winning candidate, on thinned clouds.
+    :param best: its :class:`Refinement` at full resolution.
+    :param free: (6, k) screws along which the source slides on the target.
+    :param held: share of the points that alone hold ``free`` and contradict the prior, 0..1.
+    """
+
+    chosen: Refinement
+    best: Refinement
+    free: np.ndarray = np.zeros((6, 0))
+    held: float = 0.0
+
+
+class Selection:
+    """The candidates of one source, competing; nothing of it outlives a registration."""
+
+    def __init__(self, refiner, source, prior, witness, min_confidence):
+        """
+        Take what candidates are judged by.
+
+        :param refiner: :class:`Refiner` that refined them.
+        :param source: what :meth:`Refiner.prepare` made.
+        :param prior: :class:`PosePrior` or None.
+        :param witness: the predictor's :class:`Landscape`, where its descriptors are to be heard,
+            or None.
+        :param min_confidence: below which a candidate does not convince.
+        """
+        self._refiner, self._source, self._prior = refiner, source, prior
+        self._witness, self._min_confidence = witness, min_confidence
+
+    def fits(self, refinements):
+        """List of :class:`Fit` of poses that were refined on thinned clouds."""
+        support = self._support([refinement.transform for refinement in refinements])
+        return [Fit.of(r.agreement, s) for r, s in zip(refinements, support, strict=True)]
+
+    def choose(self, candidates):
+        """The likeliest of a list of :class:`Refinement` among those that the prior allows."""
+        prior = self._prior
+        if prior is not None:
+            candidates = [c for c in candidates if prior.plausible(c.transform)] or candidates
+        fits = self.fits(candidates)
+        # Where the confidence saturates, the agreement decides.
+        likeliest = max(
+            range(len(candidates)),
+            key=lambda i: (round(confidence(fits[i]), 3), candidates[i].score),
+        )
+        return candidates[likeliest]
+
+    def doubts(self, candidate):
+        """Whether a candidate would be rejected."""
+        return confidence(self.fits([candidate])[0]) < self._min_confidence
+
+    def evidence(self, answer, candidates):
+        """
+        What the gate wants to know about an answer.
+
+        :param answer: :class:`Answer`.
+        :param candidates: list of :class:`Refinement`, the chosen one among them.
+        :returns: :class:`Evidence`.
+        """
+        chosen, best = answer.chosen, answer.best
+        seen = chosen.agreement
+        if best is not chosen:
+            seen = self._refiner.compare(self._source, best.transform)
+        return Evidence(
+            fit=Fit.of(seen, self._support([best.transform])[0]),
+            inlier_fraction=best.inlier_fraction,
+            score=chosen.score,
+            free_directions=answer.free,
+            radius=self._source.full.radius,
+            rivals=self._rivals(chosen, candidates, answer.free),
+            contradicting=answer.held,
+        )
+
+    def _rivals(self, chosen, candidates, free):
+        """The other candidates, compared with the chosen one."""
+        found, prior = chosen.agreement, self._prior
+        rivals = []
+        for candidate in candidates:
+            if candidate is chosen:
+                continue
+            difference = found.qualities - candidate.agreement.qualities
+            chance = difference.std() * np.sqrt(_COMPARED / len(difference))
+            motion = unexplained_motion(found, candidate.transform, free)
+            told_apart = prior is not None and prior.separates(
+                chosen.transform, candidate.transform
+            )
+            rivals.append(
+                Rival(
+                    transform=candidate.transform,
+                    motion=motion / found.distance,
+                    deficit=found.score - candidate.score,
+                    deficit_error=float(chance),
+                    excluded=told_apart,
+                )
+            )
+        return tuple(rivals)
+
+    def _support(self, transforms):
+        """Support of each pose by the descriptors, 0..1; None for all without a witness."""
+        if self._witness is None:
+            return [None] * len(transforms)
+        return self._witness.support(transforms).tolist()
