@@ -9,9 +9,9 @@ import pytest
 import torch
 from training_runs import log, one_line
 
-from dlc_ros.registration.descriptor import DescriptorNet
+from dlc_ros.registration.descriptor import DescriptorNet, NetOptions
 from dlc_ros.registration.weights import load_weights, save_weights
-from dlc_training import tuning, validation
+from dlc_training import data, tuning, validation
 from dlc_training.config import load_config
 from dlc_training.engine import Interrupted, Trainer
 from dlc_training.train_cli import main
@@ -104,6 +104,39 @@ def test_comparison_is_fair_and_is_not_done_twice(tmp_path, capsys):
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('checkpoint.pt')}
     assert study(tmp_path, *arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+def test_the_warm_up_is_trained_once_and_batches_are_made_once(tmp_path, monkeypatch):
+    kept = f'data.keep={tmp_path / "batches"}'
+    settings = (*SMALL, 'objective.warm_up=2', 'objective.ramp=1', 'data.workers=0')
+    made, make = [], data.batches.make_pair
+    monkeypatch.setattr(data.batches, 'make_pair', lambda *a: made.append(a[1]) or make(*a))
+    arguments = ('--compare', '1', '--objectives', 'none,sam,dlc', '--equal', 'steps')
+    assert study(tmp_path / 'compared', *arguments, *settings, kept) == 0
+    assert sorted(made) == [0, 1, 2, 3]
+    for name in ('sam', 'dlc'):
+        alone = tmp_path / f'{name}.safetensors'
+        out = ('--out', str(tmp_path / name), '--weights', str(alone))
+        config = load_config('smoke', [*settings, f'objective.name={name}'])
+        assert main(['--config', 'smoke', *out, '--objective', name, *settings]) == 0
+        folder = tmp_path / 'compared' / f'{name}-steps-seed{config.seed}'
+        assert [line['step'] for line in log(folder)][0] > 2
+        shared = load_weights(folder / 'weights.safetensors').net.state_dict()
+        for key, value in load_weights(alone).net.state_dict().items():
+            assert torch.equal(value, shared[key])
+
+
+def test_from_trained_weights_only_what_is_an_objectives_own_is_tuned(tmp_path):
+    held = tmp_path / 'held.safetensors'
+    small = load_config('smoke').net.model_dump()
+    save_weights(held, DescriptorNet(NetOptions(**small)), {})
+    arguments = ('--objectives', 'none,awp', f'initial_weights={held}', 'optimiser.steps=1')
+    assert study(tmp_path, '--tune', '2', *arguments) == 0
+    result = json.loads((tmp_path / 'tuning.json').read_text())
+    assert result['none']['best'] == {}
+    assert len(result['none']['trials']) == 1
+    assert result['awp']['best'].keys() == {'objective.awp.gamma'}
+    assert len(result['awp']['trials']) == 2
 
 
 def test_shipped_weights_beat_random_ones_on_held_out_pairs(tmp_path):

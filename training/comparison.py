@@ -1,7 +1,8 @@
 """
 ``dlc-train --compare``: the objectives side by side, at equal steps and at equal time.
 
-Same network, data, seeds and batches; optionally each with its own tuned settings. "Equal time"
+Same network, data, seeds and batches; optionally each with its own tuned settings. The warm-up, in
+which no objective acts, is trained once for all objectives that are otherwise alike. "Equal time"
 gives every objective the seconds that ``none`` took for its steps, measured over the steps alone,
 without the making of pairs. Each run has a folder of its own: what is done is not done again, and
 a run that was cut off is continued.
@@ -22,6 +23,8 @@ from dlc_training.model_card import model_card
 from dlc_training.validation import ANGLES, COMPARISON, LENGTH, Validation
 
 RESULT, TABLE = 'comparison.json', 'comparison.md'
+# Folder of a run of ``none`` for its state at the end of the warm-up.
+WARM_UP = 'warm_up'
 
 
 def compare(
@@ -54,7 +57,7 @@ def compare(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f'cannot write in {out}: {error.strerror}; use another --out') from None
-    validation, runs, seconds = Validation(pairs, COMPARISON), [], {}
+    validation, runs, seconds, begun = Validation(pairs, COMPARISON), [], {}, {}
     for budget in dict.fromkeys(('steps', *budgets)):
         for seed in range(whole.seed, whole.seed + seeds):
             for name in objectives:
@@ -75,7 +78,10 @@ def compare(
                 if share != 1.0:
                     config = make_config([*overrides, *_shortened(config, share)])
                 folder = out / f'{name}-{budget}-seed{seed}'
-                run = _run(config, folder, validation, progress)
+                begin = None if name == 'none' else begun.get(seed)
+                run = _run(config, folder, validation, progress, begin)
+                if name == 'none':
+                    begun[seed] = (config, folder / WARM_UP)
                 run = {'objective': name, 'budget': budget, 'seed': seed, **run}
                 if budget == 'steps':
                     seconds.setdefault(name, []).append(run['step_seconds'])
@@ -128,15 +134,27 @@ def _shortened(config, share):
     ]
 
 
-def _run(config, folder, validation, progress):
-    """Train one network if that was not done, and judge it."""
+def _run(config, folder, validation, progress, begin):
+    """
+    Train one network if that was not done, and judge it.
+
+    :param begin: configuration and folder of the warm-up of another run, or None.
+    """
     score = folder / 'score.json'
     if score.exists():
         kept = json.loads(score.read_text())
         if kept['configuration'] == json.loads(config.model_dump_json()):
             return {key: value for key, value in kept.items() if key != 'configuration'}
     trainer = Trainer(config, folder)
-    net = trainer.run(progress)
+    if begin and trainer.step == 0 and _before_acting(begin[0]) == _before_acting(config):
+        trainer.begin_from(begin[1], begin[0])
+
+    def observe(trainer):
+        if begin is None and trainer.step == config.objective.warm_up:
+            (folder / WARM_UP).mkdir(exist_ok=True)
+            trainer.save(folder / WARM_UP)
+
+    net = trainer.run(progress, observe)
     weights = folder / 'weights.safetensors'
     save_weights(weights, net, model_card(trainer, f'dlc-train --compare: {folder.name}'))
     found = {
@@ -149,6 +167,12 @@ def _run(config, folder, validation, progress):
     configuration = json.loads(config.model_dump_json())
     write_text(score, json.dumps({**found, 'configuration': configuration}) + '\n')
     return found
+
+
+def _before_acting(config):
+    """What the steps of the warm-up depend on."""
+    objective = config.objective
+    return config.model_dump(exclude={'objective'}), objective.warm_up, objective.pose_weight
 
 
 def _result(config, runs, pairs, tuned):

@@ -60,6 +60,9 @@ class DataConfig(_Section):
     recordings: tuple[str, ...] = Field(
         (), description='Folders of pairs that dlc-retrain made, for the kind "recorded".'
     )
+    keep: str = Field(
+        '', description='Folder in which batches are kept for other runs; empty: nowhere.'
+    )
     workers: int = Field(1, ge=0, description='Processes that generate pairs; 0 for none.')
 
     @field_validator('kinds')

@@ -2,9 +2,10 @@
 ``dlc-train --tune``: settings of each objective, looked for with Optuna.
 
 Every objective gets the same number of trials, of the same number of steps, on the same batches;
-each is free in the settings that are its own and in the learning rate. A trial whose landscape is
-behind the others' half-way is ended early. Studies live in one file and are continued by the same
-command.
+each is free in the settings that are its own and, from random weights, in the learning rate and
+the warm-up; from trained weights (``initial_weights``) these are as configured. A trial whose
+landscape is behind the others' half-way is ended early. Studies live in one file and are continued
+by the same command.
 """
 
 import hashlib
@@ -31,12 +32,15 @@ def suggest(trial, config):
     :return: dict dotted key -> value.
     """
     name, steps = config.objective.name, config.optimiser.steps
-    chosen = {'optimiser.rate': trial.suggest_float('rate', 3e-4, 2e-3, log=True)}
+    chosen = {}
+    if not config.initial_weights:
+        chosen['optimiser.rate'] = trial.suggest_float('rate', 3e-4, 2e-3, log=True)
+        if name != 'none':
+            share = trial.suggest_categorical('warm_up', [0.0, 0.25, 0.5])
+            chosen['objective.warm_up'] = int(share * steps)
+            chosen['objective.ramp'] = max(1, steps // 10)
     if name == 'none':
         return chosen
-    share = trial.suggest_categorical('warm_up', [0.0, 0.25, 0.5])
-    chosen['objective.warm_up'] = int(share * steps)
-    chosen['objective.ramp'] = max(1, steps // 10)
     if name == 'awp':
         chosen['objective.awp.gamma'] = trial.suggest_float('gamma', 1e-3, 3e-2, log=True)
     elif name == 'sam':
@@ -83,7 +87,10 @@ def tune(make_config, objectives, trials, out, pairs, progress=True):
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         )
         _repeat_what_was_cut_off(optuna, study)
-        while _finished(study) < trials:
+        config = make_config([f'objective.name={name}'])
+        # From trained weights, none has nothing to choose: its trials would be one and the same.
+        wanted = 1 if name == 'none' and config.initial_weights else trials
+        while _finished(study) < wanted:
             # The sampler draws anew for each trial: continued, it may not repeat its first draws.
             study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
             _one_trial(optuna, study, make_config, out, validation, progress)

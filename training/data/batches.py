@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.patches import extract_patches, network_scale
+from dlc_training.data.kept import KeptBatches
 from dlc_training.data.pairs import make_pair
 
 # The kind of pairs that come from recordings; the others are generated.
@@ -112,11 +113,14 @@ def batches(config, first_step, rank=0, world=1):
     """
     pairs = Pairs(config, first_step, rank, world)
     workers = config.data.workers
+    if config.data.keep:
+        loaded, parts = KeptBatches(pairs, _collate, config.data.keep), {'batch_size': None}
+    else:
+        loaded, parts = pairs, {'batch_size': pairs.own, 'collate_fn': _collate}
     return DataLoader(
-        pairs,
-        batch_size=pairs.own,
+        loaded,
         num_workers=workers,
-        collate_fn=_collate,
         worker_init_fn=_prepare_worker,
         prefetch_factor=8 if workers else None,
+        **parts,
     )

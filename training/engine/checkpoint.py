@@ -9,8 +9,8 @@ from dlc_ros.errors import FileError
 CHECKPOINT = 'checkpoint.pt'
 # What may change when a run is continued: its length, where it runs, what it writes.
 PACE = (
-    'device', 'threads', 'compile', 'save_every', 'log_every', 'tensorboard', 'data.workers',
-    'optimiser.steps', 'optimiser.decay_share',
+    'device', 'threads', 'compile', 'save_every', 'log_every', 'tensorboard', 'data.keep',
+    'data.workers',    'optimiser.steps', 'optimiser.decay_share',
 )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ class Trainer:
         # Seconds of so many steps alone, without the making of pairs.
         self._busy, self._timed, self._warm = 0.0, 0, False
         self._saved = None
-        self._resume()
+        self._resume(self.folder, config)
         self._forward = _compiled(self.net, self.device) if config.compile else self.net
 
     def run(self, progress=True, observe=None):
@@ -105,17 +105,19 @@ class Trainer:
         net.load_state_dict({k: v.cpu() for k, v in self.update.mean.items()})
         return net.eval()
 
-    def save(self):
+    def save(self, folder=None):
         """
         Write the checkpoint; the old one stays until the new one is whole.
 
+        :param folder: where, beside the run's own, which is meant by None.
         :raises FileError: when it cannot be written.
         """
         if self.processes.writes:
             times = {'step': self.step, 'seconds': self.seconds}
             times.update(busy=self._busy, timed=self._timed)
-            write_checkpoint(self.folder, {**times, **self.update.state()}, self.config)
-        self._saved = self.step
+            write_checkpoint(folder or self.folder, {**times, **self.update.state()}, self.config)
+        if folder is None:
+            self._saved = self.step
 
     def _one_step(self, batch):
         """Loss, gradient and update of one batch; scalars of it as a dict of tensors."""
@@ -229,8 +231,20 @@ class Trainer:
                 'give the configuration the same net section'
             ) from None
 
-    def _resume(self):
-        state = read_checkpoint(self.folder, self.config, self.device)
+    def begin_from(self, folder, config):
+        """
+        Take over what another run has learned: weights, their mean, optimiser and step.
+
+        The time of a step is measured anew.
+
+        :param folder: where :meth:`save` of that run wrote; ``config``: its configuration.
+        :raises FileError: for a checkpoint that is damaged or of another configuration.
+        """
+        self._resume(folder, config)
+        self._busy, self._timed, self._saved = 0.0, 0, None
+
+    def _resume(self, folder, config):
+        state = read_checkpoint(folder, config, self.device)
         if state is None:
             return
         try:
@@ -238,7 +252,7 @@ class Trainer:
             self.step, self.seconds = state['step'], state['seconds']
             self._busy, self._timed = state.get('busy', 0.0), state.get('timed', 0)
         except Exception as error:
-            raise damaged(self.folder / CHECKPOINT, error) from None
+            raise damaged(folder / CHECKPOINT, error) from None
         self._saved = self.step
 
     def _stopped(self, loss, norm):
