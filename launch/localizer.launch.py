@@ -7,16 +7,12 @@ ros2 launch dlc_ros localizer.launch.py params_file:=my.yaml use_sim_time:=true
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
-from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, RegisterEventHandler
+from launch.actions import DeclareLaunchArgument
 from launch.conditions import IfCondition
-from launch.event_handlers import OnProcessStart
-from launch.events import matches_action
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
-from launch_ros.event_handlers import OnStateTransition
-from launch_ros.events.lifecycle import ChangeState
-from lifecycle_msgs.msg import Transition
 
+from dlc_ros.node.ros.bring_up import BringUp
 from launch import LaunchDescription
 
 CONFIG = Path(get_package_share_directory('dlc_ros')) / 'config'
@@ -55,47 +51,7 @@ def generate_launch_description():
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, default, description in ARGUMENTS
             ),
-            *bring_up(node),
             node,
+            BringUp(node, condition=IfCondition(LaunchConfiguration('autostart'))),
         ]
-    )
-
-
-def bring_up(node):
-    """Event handlers that take the node from its start to active, in this order."""
-    autostart = IfCondition(LaunchConfiguration('autostart'))
-    return [
-        RegisterEventHandler(
-            OnProcessStart(
-                target_action=node,
-                on_start=[change_state(node, Transition.TRANSITION_CONFIGURE)],
-            ),
-            condition=autostart,
-        ),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                start_state='configuring',
-                goal_state='inactive',
-                entities=[change_state(node, Transition.TRANSITION_ACTIVATE)],
-            ),
-            condition=autostart,
-        ),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                start_state='configuring',
-                goal_state='unconfigured',
-                entities=[
-                    LogInfo(msg='The localizer could not be configured; see its log above.')
-                ],
-            )
-        ),
-    ]
-
-
-def change_state(node, transition):
-    """Action that asks the node for a transition."""
-    return EmitEvent(
-        event=ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
     )

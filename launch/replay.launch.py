@@ -21,9 +21,9 @@ from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetRemap
-from launch_ros.event_handlers import OnStateTransition
 
-from launch import LaunchDescription
+from dlc_ros.node.ros.bring_up import BroughtUp
+from launch import EventHandler, LaunchDescription
 
 SHARE = Path(get_package_share_directory('dlc_ros'))
 
@@ -104,7 +104,9 @@ def play_when_active(context):
         ],
         output='screen',
     )
-    handlers = [OnStateTransition(goal_state='active', entities=[player])]
+    handlers = [
+        EventHandler(matcher=lambda event: isinstance(event, BroughtUp), entities=[player])
+    ]
     if not is_true(rviz):
         end = Shutdown(reason='the recording has ended')
         handlers.append(OnProcessExit(target_action=player, on_exit=[end]))

@@ -15,17 +15,18 @@ from sensor_msgs.msg import PointCloud2, PointField
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
+from wire import free_domain
 
 from dlc_ros.node.ros.localizer_node import LocalizerNode
 from dlc_ros.registration.se3 import quaternion_from_matrix
 
 # For anything that is certain to happen; a busy machine may take a while over it.
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def isolate():
     """Let rclpy hear nobody but this test run and what it starts: call it before rclpy.init."""
-    os.environ['ROS_DOMAIN_ID'] = str(20 + os.getpid() % 80)
+    os.environ['ROS_DOMAIN_ID'] = str(free_domain(10))
     if os.environ.get('ROS_DISTRO') == 'humble':
         os.environ['ROS_LOCALHOST_ONLY'] = '1'
     else:

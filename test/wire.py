@@ -1,9 +1,12 @@
 """What the tests over DDS share: a domain of their own, processes, a small scene."""
 
+import fcntl
+import functools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,16 +14,30 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = 'lo'
-SOON = 60.0  # seconds; a test that waits this long has failed
+SOON = 120.0  # seconds; a test that waits this long has failed
 
 
+@functools.cache
 def free_domain(which=0):
     """
-    DDS domain that other runs on this machine hardly use; below 101, where ports are free.
+    DDS domain that no other run of these tests uses; below 101, where ports are free.
 
-    :param which: another number is another domain.
+    :param which: another number is another domain; kept until this process ends.
     """
-    return 1 + (os.getpid() + 31 * which) % 100
+    for i in range(100):
+        domain = 1 + (os.getpid() + 31 * which + i) % 100
+        lock = (Path(tempfile.gettempdir()) / f'dlc_ros_test_domain_{domain}').open('w')
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            continue
+        _locks.append(lock)
+        return domain
+    raise RuntimeError('all domains are taken: are there so many test runs?')
+
+
+_locks = []
 
 
 def wait_for(condition, seconds=SOON):
