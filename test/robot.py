@@ -10,7 +10,7 @@ from cyclonedds.builtin import (
 )
 from cyclonedds.core import Policy
 from cyclonedds.util import duration
-from wire import LOOPBACK, wait_for
+from wire import LOOPBACK, SOON, wait_for
 
 from dlc_ros.node import convert
 from dlc_ros.node.dds import qos
@@ -89,8 +89,11 @@ class Robot:
         stamped = {'header': header, 'child_frame_id': child, 'transform': transform}
         self.send(name, {'transforms': [stamped]})
 
-    def send_initial_pose(self, frame, matrix):
+    def send_initial_pose(self, frame, matrix, topic='initialpose'):
         """Send a pose as RViz does; a matrix of zeros gives a quaternion of zeros."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self._offer(topic, POSE)
+            assert self._publishers[topic].wait_for_subscribers(timeout=SOON)
         quaternion = quaternion_from_matrix(matrix) if matrix.any() else np.zeros(4)
         pose = {
             'position': dict(zip('xyz', matrix[:3, 3].tolist(), strict=True)),
@@ -98,7 +101,7 @@ class Robot:
         }
         covariance = np.diag([0.25, 0.25, 0.25, 0.1, 0.1, 0.1]).reshape(36)
         self.send(
-            'initialpose',
+            topic,
             {'header': {'frame_id': frame}, 'pose': {'pose': pose, 'covariance': covariance}},
         )
 

@@ -417,6 +417,24 @@ def test_initial_pose(robot_in_map):
         assert_poses_close(searched_from, map_from_frame @ guess @ motion)
 
 
+@both('initial pose of one of several objects, on a topic of its own')
+def test_initial_pose_of_an_object(camera):
+    rig = camera
+    rig.show()
+    assert wait_for(lambda: rig.heard('base_link', 'mug'))
+    rig.robot.send_initial_pose('base_link', np.eye(4))
+    rig.refused('it does not say of which object')
+    rig.robot.send_initial_pose('camera', CAMERA_FROM_MUG, '/localizer/mug/initialpose')
+    rig.reported('pose of mug', 'an initial pose was given')
+    assert rig.state('pose of box') == 'TRACKING'
+    mug = rig.registrars.made[0]
+    count = len(mug.calls)
+    rig.advance(0.1)
+    rig.show()
+    assert wait_for(lambda: len(mug.calls) > count)
+    assert_poses_close(mug.calls[count].init, np.linalg.inv(CAMERA_FROM_MUG))
+
+
 @both('a bad command is refused with its reason and changes nothing')
 def test_bad_commands(robot_in_map, tmp_path):
     rig = robot_in_map
@@ -522,6 +540,8 @@ def test_object_is_added_while_it_runs(adapter, reference):
         assert wait_for(lambda: 'reference' in rig.robot.status('model of bolt')[2])
         rig.show()
         assert wait_for(lambda: rig.heard('base_link', 'bolt'))
+        rig.robot.send_initial_pose('camera', CAMERA_FROM_MUG, '/localizer/bolt/initialpose')
+        rig.reported('pose of bolt', 'an initial pose was given')
         rig.robot.send('load_reference', {'data': str(reference)})
         rig.refused('names no object')
 
@@ -645,6 +665,10 @@ OBJECT_TOPICS = {
     for name in ('mug', 'box')
     for what, kind in (('pose', POSE), ('aligned', CLOUD), ('hypotheses', POSES))
 }
+OBJECT_TOPICS |= {
+    ('in', f'/localizer/{name}/initialpose', POSE, 'reliable', 'volatile')
+    for name in ('mug', 'box')
+}
 # What every rclpy node has besides, and what only rclpy offers: lifecycle, parameters, services.
 OF_RCLPY = {'/rosout', '/parameter_events', '/localizer/transition_event'}
 # The embedded node takes big clouds reliably where it can; rclpy does where it is told to.
@@ -696,6 +720,24 @@ def test_two_robots_in_namespaces(adapter, reference):
         for rig, place in zip(rigs, (MAP_FROM_ODOM, BASE_FROM_LIDAR), strict=True):
             [(_, found)] = rig.heard('map', 'base_link')
             assert_poses_close(found, place)
+
+
+@both('somebody else publishes map -> odom too: an error that names it, until it stops')
+def test_two_publishers_of_one_transform(robot_in_map):
+    rig = robot_in_map
+    rig.scan()
+    rig.localised()
+    rig.advance(0.5)
+    assert rig.robot.status('output')[2]['other publisher'] == ''
+
+    def named():
+        rig.robot.send_transform('tf', rig.now_ns, 'map', 'odom', np.eye(4))
+        return wait_for(lambda: rig.robot.status('output')[0] == 2, 0.5)
+
+    assert wait_for(named)
+    _, message, values = rig.robot.status('output')
+    assert 'map -> odom is published by' in message and '/robot' in values['other publisher']
+    assert wait_for(lambda: rig.robot.status('output')[0] == 0)
 
 
 @both('the poses that competed are sent while somebody listens, of rejected clouds too')

@@ -5,6 +5,7 @@ import threading
 from dlc_ros.localization.diagnostics import Monitor
 from dlc_ros.localization.intake import Intake
 from dlc_ros.localization.odometry import OdometryWatch
+from dlc_ros.localization.other_publishers import OtherPublishers
 from dlc_ros.localization.tracker import State
 
 
@@ -27,12 +28,18 @@ class Belief:
         self.trackers = {}
         self.intake = Intake()
         self.odometry = OdometryWatch()
+        self.others = OtherPublishers()
         self.monitor = Monitor(name)
 
     @property
     def tracking(self):
         """Trackers whose pose is confirmed."""
         return [t for t in self.trackers.values() if t.state is State.TRACKING]
+
+    @property
+    def children(self):
+        """Frames whose parent is published from here."""
+        return {self.mode.child(name) for name in tuple(self.trackers)} - {None}
 
     def watch(self, now_ns):
         """Leave TRACKING when no cloud has confirmed it for too long."""

@@ -6,7 +6,7 @@ Levels follow from these limits, and so does the table of ``docs/diagnostics.md`
 
 from dataclasses import dataclass
 
-from dlc_ros.localization.limits import ERROR, WARN, Above, Below, Blank, Filled, LastCloud, OneOf
+from dlc_ros.localization.limits import ERROR, WARN, Above, Below, Filled, LastCloud, OneOf
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Key:
     error: object = None
     rejects: bool = False
 
+
+# In place of a file.
+NO_WEIGHTS = 'none (registration.use_predictor is false)'
 
 INPUT, POSE, OUTPUT, DEVICE, MODEL = 'input', 'pose of *', 'output', 'device', 'model of *'
 
@@ -199,6 +202,12 @@ KEYS = (
     ),
     Key(
         OUTPUT,
+        'other publisher',
+        'Somebody else publishes map -> odom (an object) as well, heard within 5 s.',
+        error=Filled(),
+    ),
+    Key(
+        OUTPUT,
         'pose file',
         'saved_pose.file, with the time of its last writing.',
     ),
@@ -222,8 +231,8 @@ KEYS = (
     Key(
         MODEL,
         'weights',
-        'File of the predictor; empty with use_predictor: false, which only refines.',
-        warn=Blank(),
+        'File of the predictor. Without one a pose is only refined near where it is expected.',
+        warn=OneOf((NO_WEIGHTS,)),
     ),
     Key(MODEL, 'weights sha256', 'Of that file.'),
     Key(MODEL, 'trained on', 'What its model card says: data, steps, date.'),

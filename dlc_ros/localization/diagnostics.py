@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dlc_ros.localization.device import device_memory_mib, process_memory_mib
-from dlc_ros.localization.diagnostic_keys import DEVICE, INPUT, MODEL, OUTPUT, POSE, levels
+from dlc_ros.localization.diagnostic_keys import (
+    DEVICE,
+    INPUT,
+    MODEL,
+    NO_WEIGHTS,
+    OUTPUT,
+    POSE,
+    levels,
+)
 from dlc_ros.localization.limits import OK, STALE
 from dlc_ros.localization.output import DiagnosticStatus
 from dlc_ros.localization.parameters import to_flat
@@ -49,6 +57,7 @@ class Monitor:
         self.time_jumps = 0
         self.superseded = 0  # answers that a command made void
         self.last_refusal = ''
+        self.other_publisher = ''
         self.pose_file = ''
         self.pose_file_problem = ''
         self._measured = None
@@ -214,6 +223,7 @@ class Monitor:
                 'time per cloud, median [ms]': _quantile(self._work_ms, 0.5),
                 'time per cloud, 95 % [ms]': _quantile(self._work_ms, 0.95),
                 'not published': self._unpublished,
+                'other publisher': self.other_publisher,
                 'pose file': self.pose_file,
                 'pose file problem': self.pose_file_problem,
             },
@@ -281,7 +291,7 @@ class Monitor:
             'reference sha256': cloud.sha256,
             'reference points': len(cloud.points),
             'reference diameter [m]': cloud.diameter,
-            'weights': source['weights'],
+            'weights': source['weights'] or NO_WEIGHTS,
             'weights sha256': source['weights_sha256'],
             'trained on': source['trained_on'],
         }

@@ -58,17 +58,6 @@ class Filled:
 
 
 @dataclass(frozen=True)
-class Blank:
-    """Broken by the empty text."""
-
-    def broken(self, value, _flat):
-        return value == ''
-
-    def __str__(self):
-        return 'empty'
-
-
-@dataclass(frozen=True)
 class LastCloud:
     """Broken while the last cloud had a problem of this kind; the value counts them all."""
 

@@ -106,6 +106,7 @@ class Localizer:
             with self._belief.lock:
                 self._belief.monitor.worked(seconds)
                 self._belief.intake.busy(seconds)
+                self._belief.others.sent(output.transforms)
                 due = output.poses and self._pose_file.due
             if due:
                 self._save()
@@ -121,8 +122,10 @@ class Localizer:
         with self._belief.lock:
             self._belief.watch(now_ns)
             repeated = self._belief.mode.repeat(now_ns) if self._belief.tracking else None
+            transforms = (repeated,) if repeated else ()
+            self._belief.others.sent(transforms)
             return Output(
-                transforms=(repeated,) if repeated else (),
+                transforms=transforms,
                 changes=self._belief.settle(),
                 repeated=True,
             )
@@ -137,7 +140,32 @@ class Localizer:
         with self._belief.lock:
             self._belief.monitor.published(output, now_ns)
 
-    def on_initial_pose(self, stamp_ns, frame_id, pose, covariance):
+    def on_transform(self, parent, child, stamp_ns, static=False, names=tuple):
+        """
+        Look at a transform that was heard: nobody else may publish what this node publishes.
+
+        :param parent: frame, without a leading slash.
+        :param child: frame, without a leading slash.
+        :param stamp_ns: of the transform.
+        :param static: whether it came on ``/tf_static``.
+        :param names: ``names() -> iterable of str``: nodes that may have sent it, without this
+            one; called when that is to be said.
+        """
+        belief = self._belief
+        if child not in belief.children:
+            return
+        with belief.lock:
+            wrong = belief.others.heard(parent, child, stamp_ns, static, names)
+        if wrong:
+            belief.log.error(wrong)
+
+    @property
+    def names(self):
+        """Of all references: the map's frame, or the objects."""
+        with self._belief.lock:
+            return tuple(self._belief.trackers)
+
+    def on_initial_pose(self, stamp_ns, frame_id, pose, covariance, name=None):
         """
         Start from a pose that an operator gave: of the robot in map mode, else of the object.
 
@@ -148,16 +176,17 @@ class Localizer:
         :param pose: (4, 4).
         :param covariance: (6, 6) in ROS's order; axes without a variance get the ``prior.initial``
             ones.
+        :param name: of the object; None is the only one.
         :returns: :class:`CommandResult`.
         """
         try:
-            tracker = self._only_tracker()
+            tracker = self._tracker(name)
             known = self._known(stamp_ns, frame_id.lstrip('/'), pose, covariance)
         except DlcError as error:
             return self._refuse(f'initial pose ignored: {error}')
         with self._belief.lock:
             tracker.start_from(known, 'an initial pose was given')
-        return self._done('searching near the given pose')
+        return self._done(f'{tracker.name}: searching near the given pose')
 
     def relocalize(self):
         """Forget all poses and search globally; stops publishing until a cloud is accepted."""
@@ -244,6 +273,7 @@ class Localizer:
         with self._belief.lock:
             self._belief.watch(now_ns)
             self._belief.settle()
+            self._belief.monitor.other_publisher = self._belief.others.problem
             self._belief.monitor.pose_file = self._pose_file.written
             self._belief.monitor.pose_file_problem = self._pose_file.problem
             return self._belief.monitor.report(
@@ -305,11 +335,20 @@ class Localizer:
             stamp_ns, frame_id, nearest_rigid(pose), covariance, cloud_frame
         )
 
-    def _only_tracker(self):
+    def _tracker(self, name=None):
+        """Tracker of a name; of None, the only one."""
         with self._belief.lock:
-            if len(self._belief.trackers) == 1:
-                return next(iter(self._belief.trackers.values()))
-        raise ParameterError(f'there are {len(self._belief.trackers)} objects, and it names none')
+            trackers = dict(self._belief.trackers)
+        if name is None and len(trackers) == 1:
+            (name,) = trackers
+        if name in trackers:
+            return trackers[name]
+        if not trackers:
+            raise ParameterError('there is no object')
+        raise ParameterError(
+            f'it does not say of which object; send it to ~/<object>/initialpose, where <object> '
+            f'is one of {", ".join(trackers)}'
+        )
 
     def _name_and_file(self, path):
         if isinstance(self._belief.mode, MapMode):
@@ -320,7 +359,7 @@ class Localizer:
             return named[1], named[2]
         if len(self._belief.trackers) != 1:
             raise ParameterError(f'{path!r} names no object; send name=file')
-        return self._only_tracker().name, path
+        return self._tracker().name, path
 
     def _refuse(self, text, name=None):
         self._belief.log.error(text)

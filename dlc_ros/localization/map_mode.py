@@ -65,6 +65,11 @@ class MapMode:
         fixed = self._lookup(frames.odom, frames.base, cloud.stamp_ns) if frames.odom else None
         return Scene(cloud.stamp_ns, frames.base, points, fixed, np.eye(4), measured)
 
+    def child(self, _name):
+        """Name of the frame that gets its parent from here, or None."""
+        frames = self.parameters.frames
+        return frames.odom or (frames.base if self.parameters.publish_map_to_base else None)
+
     def region(self, points, _prior, _cloud):
         """Points that may lie on the map: all."""
         return points

@@ -73,6 +73,10 @@ class ObjectMode:
             )
         return Scene(stamp_ns, frame, kept, fixed_from_source, parent_from_source, measured)
 
+    def child(self, name):
+        """Name of the frame that gets its parent from here: the object's."""
+        return name
+
     def region(self, points, prior, cloud):
         """
         Points that may lie on the object: with a prior, those near where it is expected.

@@ -139,6 +139,11 @@ def hypotheses_topic(mode, name):
     return '~/hypotheses' if mode == 'map' else f'~/{_topic_part(name)}/hypotheses'
 
 
+def initial_pose_topic(name):
+    """Topic of the initial poses of one object: ``~/<object>/initialpose``."""
+    return f'~/{_topic_part(name)}/initialpose'
+
+
 def _pose(matrix):
     return {
         'position': _named('xyz', matrix[:3, 3]),

@@ -7,6 +7,7 @@ the timers. So neither a slow registration nor a big file stops ``map -> odom`` 
 repeated.
 """
 
+import functools
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -64,6 +65,7 @@ class LocalizerNode:
             interface=parameters.dds.network_interface,
         )
         self._publishers = {}
+        self._initial_poses = {}  # subscriptions by topic
         self._offer(parameters)
         self._listen(parameters, use_sim_time)
         self._warn_of_small_buffer()
@@ -123,12 +125,21 @@ class LocalizerNode:
         if use_sim_time:
             node.subscribe('/clock', 'rosgraph_msgs/msg/Clock', self._on_clock, qos.CLOCK)
         node.subscribe(topics.initial_pose, _POSE, self._on_initial_pose)
+        self._listen_to_objects()
         node.subscribe('~/relocalize', 'std_msgs/msg/Empty', self._on_relocalize)
         node.subscribe('~/save_pose', 'std_msgs/msg/Empty', self._on_save_pose)
         node.subscribe('~/load_reference', 'std_msgs/msg/String', self._on_load_reference)
         node.subscribe('~/load_weights', 'std_msgs/msg/String', self._on_load_weights)
         # Last: a bag that waits for this subscription finds everything else in place.
         node.subscribe(topics.points, _CLOUD, self._on_points, qos.NEWEST_CLOUD)
+
+    def _listen_to_objects(self):
+        """Take initial poses of each object, also of one that was added while it runs."""
+        for name in self._localizer.names if self._mode == 'object' else ():
+            topic = convert.initial_pose_topic(name)
+            if topic not in self._initial_poses:
+                handler = functools.partial(self._on_initial_pose, name=name)
+                self._initial_poses[topic] = self._participant.subscribe(topic, _POSE, handler)
 
     def _on_points(self, message):
         self._worker.submit((self._clock.now_ns(), message))
@@ -141,20 +152,25 @@ class LocalizerNode:
 
     def _on_tf(self, message, static=False):
         for stamped in message.transforms:
+            edge = (
+                stamped.header.frame_id.lstrip('/'),
+                stamped.child_frame_id.lstrip('/'),
+                convert.ns_from_stamp(stamped.header.stamp),
+            )
             try:
-                self._tree.insert(
-                    stamped.header.frame_id,
-                    stamped.child_frame_id,
-                    convert.ns_from_stamp(stamped.header.stamp),
-                    convert.matrix_from_transform(stamped.transform),
-                    static=static,
-                )
+                matrix = convert.matrix_from_transform(stamped.transform)
+                self._tree.insert(*edge, matrix, static=static)
             except DlcError as error:
                 self._log.warning('%s', error)
+            self._localizer.on_transform(*edge, static, self._others_on_tf)
 
-    def _on_initial_pose(self, message):
+    def _others_on_tf(self):
+        """Nodes that publish transforms, without this one."""
+        return self._participant.nodes_that_publish('tf', 'tf_static')
+
+    def _on_initial_pose(self, message, name=None):
         arguments = convert.arguments_of_initial_pose(message)
-        self._command(self._localizer.on_initial_pose, *arguments)
+        self._command(self._localizer.on_initial_pose, *arguments, name)
 
     def _on_relocalize(self, _message):
         self._localizer.relocalize()
@@ -164,7 +180,11 @@ class LocalizerNode:
         self._command(self._localizer.save_pose)
 
     def _on_load_reference(self, message):
-        self._command(self._localizer.load_reference, message.data)
+        self._command(self._load_reference, message.data)
+
+    def _load_reference(self, path):
+        self._localizer.load_reference(path)
+        self._listen_to_objects()
 
     def _on_load_weights(self, message):
         self._command(self._localizer.load_weights, message.data)

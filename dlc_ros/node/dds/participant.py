@@ -13,6 +13,7 @@ from dlc_ros.node.dds.endpoints import Publisher, Subscription
 from dlc_ros.node.definitions import build_message, distro_typestore
 
 _GRAPH_TYPE = 'rmw_dds_common/msg/ParticipantEntitiesInfo'
+_MOST_PARTICIPANTS = 1000
 
 
 class Participant:
@@ -58,6 +59,17 @@ class Participant:
         self._lock = threading.Lock()
         self._graph = Publisher(
             self._participant, 'ros_discovery_info', _GRAPH_TYPE, qos.LATCHED, self.typestore
+        )
+        self._nodes = {}  # participant -> {writer: node name}
+        # All that every participant tells of itself, of which each keeps but the last.
+        self._heard_graph = Subscription(
+            self._participant,
+            'ros_discovery_info',
+            _GRAPH_TYPE,
+            self._on_graph,
+            qos.LATCHED.with_depth(_MOST_PARTICIPANTS),
+            self.typestore,
+            raw=False,
         )
         self._announce()
 
@@ -112,11 +124,32 @@ class Participant:
             for condition in subscription.conditions:
                 self._waitset.attach(condition)
             if self._thread is None:
+                for condition in self._heard_graph.conditions:
+                    self._waitset.attach(condition)
                 self._thread = threading.Thread(
                     target=self._spin, name=f'{self.name} dds', daemon=True
                 )
                 self._thread.start()
         return subscription
+
+    def nodes_that_publish(self, *topics):
+        """
+        Names of other nodes that publish what this one subscribes to.
+
+        :param topics: of subscriptions of this participant, as they were given.
+        :returns: set of full node names; a participant that is no node of ROS 2 has none.
+        """
+        topics = {self.resolve(topic) for topic in topics}
+        writers = {
+            reader.get_matched_publication_data(handle).key.bytes
+            for subscription in tuple(self._subscriptions)
+            if subscription.topic in topics
+            for reader in subscription.readers
+            for handle in reader.get_matched_publications()
+        }
+        named = {writer: name for nodes in self._nodes.values() for writer, name in nodes.items()}
+        own = {p.writer.guid.bytes for p in self._publishers}
+        return {named[writer] for writer in writers - own if writer in named}
 
     def stop_callbacks(self):
         """Hear no more: a running callback ends, no other begins. Publishers stay usable."""
@@ -134,7 +167,7 @@ class Participant:
         self.stop_callbacks()
         # Cyclone DDS ends an entity with its last reference; children go before their parents.
         self._waitset = self._wake = self._graph = None
-        for endpoint in [*self._publishers, *self._subscriptions]:
+        for endpoint in [*self._publishers, *self._subscriptions, self._heard_graph]:
             endpoint.close()
         self._publishers.clear()
         self._subscriptions.clear()
@@ -156,10 +189,20 @@ class Participant:
         values = {'gid': gid(self._participant), 'node_entities_info_seq': [node]}
         self._graph.write(self.message(_GRAPH_TYPE, values))
 
+    def _on_graph(self, message):
+        """Note what a participant says of its nodes."""
+        if len(self._nodes) >= _MOST_PARTICIPANTS:
+            del self._nodes[next(iter(self._nodes))]
+        self._nodes[bytes(message.gid.data)] = {
+            bytes(writer.data)[:16]: f'{node.node_namespace.rstrip("/")}/{node.node_name}'
+            for node in message.node_entities_info_seq
+            for writer in node.writer_gid_seq
+        }
+
     def _spin(self):
         while not self._stopping.is_set():
             self._waitset.wait(duration(seconds=1))
-            for subscription in tuple(self._subscriptions):
+            for subscription in (self._heard_graph, *self._subscriptions):
                 if self._stopping.is_set():
                     return
                 subscription.deliver()

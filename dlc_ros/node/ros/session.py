@@ -23,7 +23,7 @@ from std_msgs.msg import Empty, String
 from std_srvs.srv import Trigger
 
 from dlc_ros.localization.localizer import Localizer
-from dlc_ros.node.convert import arguments_of_initial_pose, ns_from_stamp
+from dlc_ros.node.convert import arguments_of_initial_pose, initial_pose_topic, ns_from_stamp
 from dlc_ros.node.pointcloud2 import MessageCloud, times_from_message
 from dlc_ros.node.ros.outlets import DiagnosticsOutlet, Outlets
 from dlc_ros.node.ros.transforms import Transforms
@@ -46,7 +46,8 @@ class Session:
         self._while_active = ExitStack()
         # What is opened below is closed in reverse order, also when one of the steps fails.
         with ExitStack() as opened:
-            self._transforms = Transforms(node, parameters.lookup_timeout)
+            self._localizer = None
+            self._transforms = Transforms(node, parameters.lookup_timeout, self._on_transform)
             opened.callback(self._transforms.close)
             # The model is loaded and runs for the first time here: it describes the references.
             self._localizer = Localizer(
@@ -135,12 +136,31 @@ class Session:
         for kind, topic, handler in handlers:
             subscription = node.create_subscription(kind, topic, handler, QoSProfile(depth=10))
             opened.callback(node.destroy_subscription, subscription)
+        self._initial_poses = {}  # subscriptions by topic
+        opened.callback(self._forget_objects)
+        self._listen_to_objects()
         for name, command in (
             ('~/relocalize', self._relocalize),
             ('~/save_pose', lambda: self._localizer.save_pose()),
         ):
             service = node.create_service(Trigger, name, functools.partial(_answer, command))
             opened.callback(node.destroy_service, service)
+
+    def _listen_to_objects(self):
+        """Take initial poses of each object, also of one that was added while it runs."""
+        for name in self._localizer.names if self._parameters.mode == 'object' else ():
+            topic = initial_pose_topic(name)
+            if topic not in self._initial_poses:
+                self._initial_poses[topic] = self._node.create_subscription(
+                    PoseWithCovarianceStamped,
+                    topic,
+                    functools.partial(self._on_initial_pose, name=name),
+                    QoSProfile(depth=10),
+                )
+
+    def _forget_objects(self):
+        for subscription in self._initial_poses.values():
+            self._node.destroy_subscription(subscription)
 
     def _watch_time(self, opened):
         """Start afresh when the clock goes back, or changes between wall and simulated time."""
@@ -172,16 +192,20 @@ class Session:
         statuses = self._localizer.diagnostics(self._now_ns(), self._worker.skipped)
         self._diagnostics.publish(self._now_ns(), statuses)
 
+    def _on_transform(self, *transform):
+        if self._localizer is not None:  # it takes a while to load
+            self._localizer.on_transform(*transform)
+
     def _on_time_jump(self, _jump):
         self._transforms.clear()
         self._localizer.on_time_jump(self._now_ns())
 
-    def _on_initial_pose(self, message):
+    def _on_initial_pose(self, message, name=None):
         arguments = arguments_of_initial_pose(message)
-        self._command(self._localizer.on_initial_pose, *arguments)
+        self._command(self._localizer.on_initial_pose, *arguments, name)
 
     def _on_load_reference(self, message):
-        self._command(self._localizer.load_reference, message.data)
+        self._command(self._load_reference, message.data)
 
     def _on_load_weights(self, message):
         self._command(self._localizer.load_weights, message.data)
@@ -200,6 +224,12 @@ class Session:
             self._report()
 
         self._commands.submit(run)
+
+    # Thread of the commands.
+
+    def _load_reference(self, path):
+        self._localizer.load_reference(path)
+        self._listen_to_objects()
 
     # Worker's thread.
 

@@ -6,7 +6,7 @@ from rclpy.duration import Duration
 from rclpy.time import Time
 
 from dlc_ros.errors import TransformUnavailable
-from dlc_ros.node.convert import matrix_from_transform
+from dlc_ros.node.convert import matrix_from_transform, ns_from_stamp
 
 
 class Transforms:
@@ -16,11 +16,13 @@ class Transforms:
     :param node: rclpy node whose executor feeds the buffer.
     :param timeout: longest wait for a transform [s]. A caller that may wait must not hold up that
         executor.
+    :param heard: ``heard(parent, child, stamp_ns, static, names)``, called with every transform;
+        see ``Localizer.on_transform``.
     """
 
-    def __init__(self, node, timeout):
+    def __init__(self, node, timeout, heard):
         self._buffer = tf2_ros.Buffer()
-        self._listener = tf2_ros.TransformListener(self._buffer, node)
+        self._listener = _Listener(self._buffer, node, heard)
         self._timeout = Duration(seconds=timeout)
 
     def lookup(self, target, source, stamp_ns):
@@ -50,3 +52,40 @@ class Transforms:
     def close(self):
         """Stop listening."""
         self._listener.unregister()
+
+
+class _Listener(tf2_ros.TransformListener):
+    """One subscription for the buffer and for whoever looks at single transforms."""
+
+    def __init__(self, buffer, node, heard):
+        self._heard = heard
+        self._of = node
+        super().__init__(buffer, node)
+
+    def callback(self, data):
+        super().callback(data)
+        self._tell(data, False)
+
+    def static_callback(self, data):
+        super().static_callback(data)
+        self._tell(data, True)
+
+    def _tell(self, message, static):
+        for stamped in message.transforms:
+            self._heard(
+                stamped.header.frame_id.lstrip('/'),
+                stamped.child_frame_id.lstrip('/'),
+                ns_from_stamp(stamped.header.stamp),
+                static,
+                self._others,
+            )
+
+    def _others(self):
+        """Nodes that publish transforms, without this one."""
+        node = self._of
+        found = {
+            f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+            for topic in ('/tf', '/tf_static')
+            for info in node.get_publishers_info_by_topic(topic)
+        }
+        return found - {node.get_fully_qualified_name()}
