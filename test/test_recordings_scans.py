@@ -24,12 +24,14 @@ from recordings import (  # noqa: E402
 
 from dlc_ros.errors import FileError  # noqa: E402
 from dlc_ros.node.definitions import build_message, distro_typestore  # noqa: E402
+from dlc_training.recordings import pairs as recorded_pairs  # noqa: E402
 from dlc_training.recordings.body import BodyFinder  # noqa: E402
 from dlc_training.recordings.index import Index, build_index  # noqa: E402
 from dlc_training.recordings.map_building import build_map, find_stable  # noqa: E402
 from dlc_training.recordings.pairs import RecordedPairs, write_pairs  # noqa: E402
 from dlc_training.recordings.scans import ScanReader, find_timing  # noqa: E402
 from dlc_training.recordings.sources import Recording  # noqa: E402
+from dlc_training.recordings.split import Border, split  # noqa: E402
 from dlc_training.recordings.survey import survey  # noqa: E402
 from dlc_training.recordings.trajectory import Trajectory  # noqa: E402
 from dlc_training.recordings.truth import known_truth  # noqa: E402
@@ -227,14 +229,21 @@ def test_full_disk_is_one_clear_error_and_what_was_written_is_used(tmp_path, bag
 
 
 @pytest.fixture(scope='module')
-def pairs(bag, tmp_path_factory):
+def placed(bag, tmp_path_factory):
+    """An index of the small robot, what it is placed in, and the folder they lie in."""
     folder = tmp_path_factory.mktemp('run')
     seen, index = indexed(bag, folder / 'index')
     poses = known_truth(seen)[0].at(index.stamps_ns)[0]
     everything = np.arange(len(index))
     reference = build_map(index, poses, everything, seen.ranges[1])
     stable = find_stable(index, poses, everything, seen.ranges[1])
-    write_pairs(folder / 'pairs', index, poses, everything, reference, stable, seen.ranges[1])
+    return folder, (index, poses, everything, reference, stable)
+
+
+@pytest.fixture(scope='module')
+def pairs(placed):
+    folder, content = placed
+    write_pairs(folder / 'pairs', *content)
     return folder / 'pairs'
 
 
@@ -250,6 +259,37 @@ def test_pairs_fit_and_hold_no_hint_of_the_answer(pairs):
         assert right < 0.25 and right < 0.7 * wrong
         assert np.abs(pair.source.mean(0)).max() < 1e-6
         assert np.isclose(np.linalg.det(pair.transform[:3, :3]), 1)
+
+
+def test_of_a_large_map_the_network_sees_what_is_about_as_large_as_the_scan(placed):
+    folder, (index, poses, everything, room, stable) = placed
+    rooms = np.concatenate([room + [30.0 * k, 0, 0] for k in range(-3, 4)])
+    write_pairs(folder / 'rooms', index, poses, everything, rooms, stable)
+    recorded = RecordedPairs(folder / 'rooms')
+    for draw in range(20):
+        pair = recorded.pair(1, draw, draw % 8, 8)
+        assert np.ptp(pair.target, axis=0).max() < 30
+
+
+def test_no_target_shows_the_held_out_place(placed, monkeypatch):
+    folder, (index, poses, everything, room, stable) = placed
+    axis, at = np.array([0.6, 0.8, 0.0]), 1.0
+    parts = split(index.stamps_ns, poses[:, :3, 3], 0.3, 'place')
+    assert (parts.border.before(poses[:, :3, 3]) == ~parts.held_out).all()
+    border = Border(axis, at)
+    write_pairs(
+        folder / 'border', index, poses, everything, room[border.before(room)], stable, border
+    )
+    # Unturned, and neither stretched nor mirrored, a target is as wide as the place it shows.
+    for name, value in (
+        ('_STRETCH', 0.0), ('_MIRRORED', 0.0), ('random_transform', lambda *_: np.eye(4)),
+    ):  # fmt: skip
+        monkeypatch.setattr(recorded_pairs, name, value)
+    recorded = RecordedPairs(folder / 'border')
+    wide = [np.ptp(recorded.pair(2, d, d % 8, 8).target @ axis) for d in range(40)]
+    whole = np.ptp(room @ axis)
+    assert max(wide) < at - (room @ axis).min() + 0.05 < whole - 0.5
+    assert max(wide) > 0.6 * (at - (room @ axis).min())
 
 
 def test_same_draw_same_pair_in_any_order(pairs):

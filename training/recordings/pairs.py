@@ -5,27 +5,31 @@ from pathlib import Path
 import numpy as np
 
 from dlc_ros.errors import FileError
+from dlc_ros.registration.cloud import first_in_voxel
 from dlc_ros.registration.se3 import inverse, transform_points
+from dlc_ros.registration.surface import thin
+from dlc_ros.registration.windows import window, window_radius
 from dlc_training.data.pairs import FEWEST_POINTS, Pair, random_transform
 from dlc_training.recordings.files import read_arrays, read_json, write_arrays, write_json
 from dlc_training.recordings.index import Index
 from dlc_training.recordings.map_building import StableCells
+from dlc_training.recordings.split import Border
 
 # Share of pairs that are scan to reference; the others are scan to scan.
 _TO_REFERENCE = 0.75
-# Share of those whose reference is the whole one; the others see a part of it around the scan.
-_WHOLE = 0.5
-# Radius of such a part and how far the scan is from its middle [median ranges].
-_PART, _OFF_CENTRE = (1.5, 6.0), 0.8
+# The reference of such a pair is a window: its radius, in those of the window that the registrar
+# cuts for the scan, and how far its middle is off the scan's, in its own radii. A whole building
+# described by the few keypoints of the network is another problem than it is asked to solve.
+_SIZES, _AWAY = (0.75, 1.5), 1 / 3
 # What moves stays in this share of the scans: a robot has to register among people.
 _WITH_MOVING = 0.5
 # Logarithm of the most that a pair is stretched by along each axis of its reference, and share of
 # mirrored pairs: one building seen in its own shape alone would be learned by heart.
 _STRETCH, _MIRRORED = 0.35, 0.5
-# A part of the reference is left out on one side in this share of the pairs.
-_CUT = 0.5
-# Points of a cloud: as many as the network may look at, and a thinned scan's.
-_TARGET_POINTS, _SOURCE_POINTS = 4096, (1024, 4096)
+# Points of a target, more than the network looks at. Of a scan as many as the registrar keeps,
+# thinned evenly as it does; in the rest of the pairs fewer, as dense as the sensor saw them.
+_TARGET_POINTS, _SCAN_POINTS = 4096, 4500
+_EVEN, _FEWER = 0.7, (1024, 4096)
 # Scans overlap by this share of their points: less teaches nothing, more is the same view.
 OVERLAP = (0.3, 0.95)
 _NEIGHBOURS = 8
@@ -59,7 +63,7 @@ class RecordedPairs:
         self._neighbours = arrays['neighbours']
         self._reference = arrays['reference']
         self._stable = StableCells(arrays['stable'], facts['stable_edge'])
-        self._range = facts['median_range']
+        self._border = Border(*facts['border']) if facts['border'] else None
         centred = self._reference - self._reference.mean(0)
         self._axes = np.linalg.eigh(centred.T @ centred)[1]
         shards = self.index.shard_of[self._numbers]
@@ -82,15 +86,12 @@ class RecordedPairs:
         rng = np.random.default_rng([seed, lane, draw, 41])
         neighbours = self._neighbours[place]
         neighbours = neighbours[neighbours >= 0]
-        to_reference = rng.uniform() < _TO_REFERENCE or len(neighbours) == 0
-        source = self._source(place, rng)
-        if to_reference:
-            target = self._part_of_reference(place, rng)
-        else:
-            other = int(rng.choice(neighbours))
-            target = self._still(other)
-            target = target[_some(rng, len(target), _TARGET_POINTS)]
-            target = transform_points(self._poses[other], target)
+        source, target = self._source(place, rng), None
+        if rng.uniform() >= _TO_REFERENCE and len(neighbours):
+            target = self._other_scan(int(rng.choice(neighbours)))
+        if target is None:
+            target = self._window(place, rng)
+        target = target[_some(rng, len(target), _TARGET_POINTS)].astype(np.float64)
         source = transform_points(self._poses[place], source)
         stretch = self._stretch(rng)
         return _moved_anywhere(rng, source @ stretch, target @ stretch)
@@ -119,7 +120,10 @@ class RecordedPairs:
             points = self.index.scan(self._numbers[place]).astype(np.float64)
         else:
             points = self._still(place)
-        count = int(np.exp(rng.uniform(*np.log(_SOURCE_POINTS))))
+        even = rng.uniform() < _EVEN
+        if even and len(points) > _SCAN_POINTS:
+            return thin(points, _SCAN_POINTS, first_in_voxel)
+        count = _SCAN_POINTS if even else int(np.exp(rng.uniform(*np.log(_FEWER))))
         return points[_some(rng, len(points), count)]
 
     def _still(self, place):
@@ -128,27 +132,26 @@ class RecordedPairs:
         still = self._stable.hold(transform_points(self._poses[place], points))
         return points[still] if still.sum() >= 2 * FEWEST_POINTS else points
 
-    def _part_of_reference(self, place, rng):
-        points = self._reference
-        here = self._poses[place][:3, 3]
-        if rng.uniform() < _CUT:
-            direction = rng.normal(size=3) * (1, 1, 0.1)
-            direction /= np.linalg.norm(direction)
-            beyond = (points - here) @ direction > rng.uniform(*_PART) * self._range
-            points = points[~beyond]
-        if rng.uniform() >= _WHOLE:
-            direction = rng.normal(size=3) * (1, 1, 0.1)
-            middle = here + (
-                direction / np.linalg.norm(direction) * rng.uniform(0, _OFF_CENTRE) * self._range
-            )
-            radius = np.exp(rng.uniform(*np.log(_PART))) * self._range
-            near = np.flatnonzero(((points - middle) ** 2).sum(1) < radius**2)
-            if len(near) >= 2 * FEWEST_POINTS:
-                points = points[near]
-        return points[_some(rng, len(points), _TARGET_POINTS)].astype(np.float64)
+    def _other_scan(self, place):
+        """A scan in the reference's frame, or None where too little of it may be trained on."""
+        points = transform_points(self._poses[place], self._still(place))
+        if self._border is not None:
+            points = points[self._border.before(points)]
+        return points if len(points) >= FEWEST_POINTS else None
+
+    def _window(self, place, rng):
+        """The reference around a scan, as the registrar cuts it, not knowing quite where."""
+        scan = transform_points(
+            self._poses[place], self.index.scan(self._numbers[place]).astype(np.float64)
+        )
+        radius = window_radius(scan) * float(np.exp(rng.uniform(*np.log(_SIZES))))
+        aside = rng.normal(size=3) * (1, 1, 0.1)
+        aside *= rng.uniform(0, _AWAY) * radius / np.linalg.norm(aside)
+        near = window(self._reference, scan.mean(0) + aside, radius)
+        return self._reference[near] if near.sum() >= 2 * FEWEST_POINTS else self._reference
 
 
-def write_pairs(folder, index, poses, numbers, reference, stable, median_range):
+def write_pairs(folder, index, poses, numbers, reference, stable, border=None):
     """
     Write what :class:`RecordedPairs` reads beside the index.
 
@@ -158,7 +161,8 @@ def write_pairs(folder, index, poses, numbers, reference, stable, median_range):
     :param numbers: (K,) scans of the training part that were kept.
     :param reference: (M, 3) the training part of the reference.
     :param stable: :class:`StableCells` in the reference's frame.
-    :param median_range: of the scans [m].
+    :param border: :class:`~dlc_training.recordings.split.Border` of the held-out place, if there
+        is one: no target shows what lies beyond it.
     :raises FileError: the folder cannot be written.
     """
     import os
@@ -177,7 +181,7 @@ def write_pairs(folder, index, poses, numbers, reference, stable, median_range):
         {
             'index': os.path.relpath(index.folder, folder),
             'stable_edge': stable.edge,
-            'median_range': median_range,
+            'border': None if border is None else [border.axis.tolist(), border.at],
             'key': index.facts['key'],
             'scans': len(numbers),
         },

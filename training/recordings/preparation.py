@@ -13,7 +13,7 @@ from dlc_training.recordings.files import read_arrays, write_arrays
 from dlc_training.recordings.index import build_index
 from dlc_training.recordings.keyframes import choose_keyframes
 from dlc_training.recordings.labels import Labels
-from dlc_training.recordings.map_building import cell_edge, find_stable
+from dlc_training.recordings.map_building import build_map, cell_edge, find_stable
 from dlc_training.recordings.pairs import write_pairs
 from dlc_training.recordings.reference import about_reference, read_reference, training_part
 from dlc_training.recordings.scans import ScanReader
@@ -118,6 +118,8 @@ def plan(source, quiet=False):
         truth, by = trajectory.provenance, parts.description
         truth += '; the sensor stands still' if still else f'; {trajectory.length:.1f} m of way'
         train, held = int(parts.train.sum()), int(parts.held_out.sum())
+    if reference is None:  # every other scan makes the map
+        train, held = train // 2, held // 2
     rows = survey_rows(recording, seen)
     rows += [
         ('truth', truth),
@@ -149,7 +151,8 @@ def prepare(source, out, weights, quiet=False):
     found = labels.make(trajectory.at(index.stamps_ns)[0], reference)
     middle = seen.ranges[1]
     parts = split(index.stamps_ns, found.poses[:, :3, 3], middle, source.hold_out, source.share)
-    numbers = np.flatnonzero(parts.train & found.known)
+    # A scan that the map was made of is no other cloud of the place.
+    numbers = np.flatnonzero(parts.train & found.known & ~found.in_map)
     judged = np.flatnonzero(parts.held_out & found.known & ~found.in_map)
     if min(len(numbers), len(judged)) < 2:
         raise DlcError(
@@ -164,10 +167,14 @@ def prepare(source, out, weights, quiet=False):
             f'clouds (median {np.median(checked["shift"]):.2f} m); the poses are not those of '
             'this sensor in this reference'
         )
+    seen_in_training = found.reference
+    if reference is None:  # not the map, which holds scans of the held-out part
+        mapped = np.flatnonzero(parts.train & found.in_map)
+        seen_in_training = build_map(index, found.poses, mapped, middle)
     write_pairs(
         out / 'pairs', index, found.poses, kept,
-        training_part(found.reference, found.poses, parts, found.known),
-        find_stable(index, found.poses, numbers, middle), middle,
+        training_part(seen_in_training, found.poses, parts, found.known),
+        find_stable(index, found.poses, numbers, middle), parts.border,
     )  # fmt: skip
     prepared = Prepared(
         index=index, labels=found, split=parts, judged=judged, kept=kept, dropped=dropped,

@@ -36,10 +36,15 @@ def read_reference(source, seen):
 
 
 def training_part(reference, poses, parts, labelled):
-    """The points of a reference that lie nearer to a training scan than to any other."""
+    """
+    The points of a reference that training may see.
+
+    By place, those that lie nearer to a training scan than to any other, and not in the held-out
+    place, into which training scans look as well.
+    """
     if parts.by == 'place':
-        places = poses[labelled, :3, 3]
-        _, nearest = cKDTree(places).query(reference)
+        reference = reference[parts.border.before(reference)]
+        _, nearest = cKDTree(poses[labelled, :3, 3]).query(reference)
         reference = reference[parts.train[labelled][nearest]]
     edge = 0.02
     thinner = reference
@@ -51,6 +56,6 @@ def training_part(reference, poses, parts, labelled):
 
 def about_reference(source, reference):
     if source.reference is None:
-        text = 'a map built from the recording (map.ply)'
+        text = 'a map built from the recording (map.ply), of every other scan'
         return text if reference is None else f'{text}, {len(reference)} points'
     return f'{Path(source.reference).name}, {len(reference)} points'

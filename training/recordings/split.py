@@ -1,6 +1,7 @@
 """Train and held-out parts, by time or by place, never by random frame."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,6 +9,17 @@ import numpy as np
 _SPREAD = 1.5
 # Nothing is trained on so near to the held-out part [median ranges], or [share of the duration].
 _MARGIN, _PAUSE = 0.5, 0.02
+
+
+class Border(NamedTuple):
+    """Where the held-out place begins: a plane across ``axis`` (3,) at ``at`` [m] along it."""
+
+    axis: np.ndarray
+    at: float
+
+    def before(self, points):
+        """Which points (N, 3) lie outside of the held-out place (N,) bool."""
+        return points @ self.axis <= self.at
 
 
 @dataclass(frozen=True)
@@ -18,12 +30,14 @@ class Split:
     :param train: (N,) bool; ``held_out`` (N,) bool.
     :param by: ``time`` or ``place``.
     :param description: for people.
+    :param border: :class:`Border` of the held-out place, None by time.
     """
 
     train: np.ndarray
     held_out: np.ndarray
     by: str
     description: str
+    border: Border | None = None
 
 
 def split(stamps_ns, places, median_range, by='auto', share=0.25):
@@ -62,4 +76,5 @@ def split(stamps_ns, places, median_range, by='auto', share=0.25):
         f'by place: the end of the way along ({axis[0]:.2f}, {axis[1]:.2f}, {axis[2]:.2f}) is '
         f'held out, {along.max() - cut:.1f} m of {np.ptp(along):.1f} m'
     )
-    return Split(train, held_out, by, text)
+    border = Border(axis, float(cut + places.mean(0) @ axis))
+    return Split(train, held_out, by, text, border)
