@@ -102,6 +102,23 @@ def test_perfect_match_costs_nothing_and_is_fully_supported():
     assert energy.support(rotation, shift, 64.0).item() == pytest.approx(1)
 
 
+def test_undecided_descriptors_leave_a_square_its_four_turns():
+    """One corner is named by the descriptors; without them every quarter turn is as good."""
+    turns = [Rotation.from_euler('z', 90 * k, degrees=True).as_matrix() for k in range(4)]
+    corners = torch.from_numpy(np.array([[1.0, 1, 0], [-1, 1, 0], [-1, -1, 0], [1, -1, 0]]))[None]
+    certain, some = torch.eye(4, dtype=torch.float64)[None], torch.full((1, 4), 0.1).double()
+    energy = MixtureEnergy(corners, corners, certain, certain, some, some)
+    poses = torch.from_numpy(np.array(turns))[None], torch.zeros(1, 4, 3, dtype=torch.float64)
+    decided = energy.value(*poses, 16.0)[0]
+    assert decided.argmin() == 0
+    assert decided[1:].min() > decided[0] + 1
+    undecided = energy.undecided().value(*poses, 16.0)[0]
+    assert undecided.tolist() == pytest.approx([undecided[0].item()] * 4)
+    # One corner in four is met, and a tenth of the points is taken for outliers.
+    expected = -math.log(0.9 * (1 + 2 * math.exp(-32) + math.exp(-64)) / 4 + 0.1 / 8)
+    assert undecided[0].item() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_beta_may_be_a_number_or_a_tensor_per_pose(dtype):
     rng = np.random.default_rng(3)

@@ -11,7 +11,8 @@ from dlc_ros.registration.descriptor import DescriptorNet, NetOptions
 from dlc_ros.registration.energy import MixtureEnergy
 from dlc_ros.registration.hypotheses import rotation_cover
 from dlc_ros.registration.patches import extract_patches
-from dlc_ros.registration.predictor import RANKING_BETA, Predictor, Prior
+from dlc_ros.registration.predictor import RANKING_BETA, Predictor
+from dlc_ros.registration.prior import PosePrior
 from dlc_ros.registration.weights import save_weights
 
 OPTIONS = NetOptions(width=32, heads=2, layers=1, keypoints=40, neighbours=8, affinity_width=16)
@@ -162,16 +163,28 @@ def test_a_tight_prior_keeps_its_hypothesis_near(landscape, clouds):
     mean = some_poses(5)[0]
     mean[:3, 3] = clouds[1].mean(0) - mean[:3, :3] @ clouds[0].mean(0)
     covariance = np.diag([1e-4] * 3 + [0.01**2] * 3)
-    (found,) = landscape.propose(Prior(mean, covariance), keep=4)
+    (found,) = landscape.propose(PosePrior(mean, covariance), keep=4)
     # One descent from the mean: it goes down from there.
     assert found.energy < landscape.energies(mean[None])[0]
 
 
 def test_a_wide_prior_has_more_starts_than_its_mean(landscape):
     mean = some_poses(6)[0]
-    wide = landscape.propose(Prior(mean, np.diag([1.0] * 3 + [0.5**2] * 3)), keep=4)
-    tight = landscape.propose(Prior(mean, np.diag([1e-4] * 6)), keep=4)
+    wide = landscape.propose(PosePrior(mean, np.diag([1.0] * 3 + [0.5**2] * 3)), keep=4)
+    tight = landscape.propose(PosePrior(mean, np.diag([1e-4] * 6)), keep=4)
     assert len(wide) > len(tight)
+
+
+def test_what_a_prior_rules_out_takes_no_place_among_the_proposals(predictor):
+    """Turned far away, a cloud fits as well as random weights can tell; a prior allows no such turn."""
+    bar = surface_cloud(7, 900) * [1.0, 0.4, 0.4]
+    landscape = landscape_of(predictor, bar[::2], bar[1::2])
+    free = landscape.propose(keep=4)
+    prior = PosePrior(np.eye(4), np.diag([0.2**2] * 3 + [np.radians(26) ** 2] * 3))
+    assert not all(prior.plausible(hypothesis.transform) for hypothesis in free)
+    found = landscape.propose(prior, keep=4)
+    assert found
+    assert all(prior.plausible(hypothesis.transform) for hypothesis in found)
 
 
 def test_descent_in_network_units_is_that_of_the_energy(landscape):

@@ -15,7 +15,7 @@ together; by the usual majorisation argument no step can raise E (Myronenko and 
 Registration: Coherent Point Drift", 2010).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -139,6 +139,15 @@ class MixtureEnergy:
         """
         weights = self.mutual_affinity()
         return weighted_procrustes(self.source[:, None], self.target[:, None], weights[:, None])
+
+    def undecided(self):
+        """The same landscape without descriptors: every affinity alike, outliers as they are."""
+        one = torch.ones_like(self.forward_affinity)
+        return replace(
+            self,
+            forward_affinity=one / one.shape[-1],
+            backward_affinity=one / one.shape[-2],
+        )
 
     def mutual_affinity(self):
         """How much i and j prefer each other and are taken for inliers, (B, N, M)."""

@@ -22,19 +22,13 @@ from dlc_ros.registration.weights import load_weights
 RANKING_BETA = BETAS[2]
 _FEATURE_STARTS = 16
 _DESCENDING = 8
+# First betas of a descent from anywhere.
+_COARSE = (BETAS[0], BETAS[1])
 # Poses that are evaluated together on a CPU: their pairs of keypoints then fit its cache, and the
 # allocator keeps the memory.
 _AT_ONCE = 8
 # Standard deviations [rad, network units] of a prior from whose mean alone it is descended.
 _NEAR_ANGLE, _NEAR_LENGTH = 0.15, 0.1
-
-
-@dataclass(frozen=True)
-class Prior:
-    """Where the source is believed to be: (4, 4) and (6, 6), metres and radians."""
-
-    transform: np.ndarray
-    covariance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -111,41 +105,69 @@ class Landscape:
 
         Starts are sets of agreeing correspondences, and a cover of all rotations without, poses
         inside the covariance with a prior. All take the coarse betas; what is worse than the
-        best is dropped before the sharp ones.
+        best is dropped before the sharp ones, and so is what a prior rules out: the flip of a
+        nearly symmetric thing must not take the place of what is allowed.
 
-        :param prior: :class:`Prior` or None.
-        :param keep: number of hypotheses at most.
+        Descriptors may have decided for one of several equal poses, and a prior for another. So
+        a wide prior is descended from a second time, by geometry alone.
+
+        :param prior: :class:`~dlc_ros.registration.prior.PosePrior` or None.
+        :param keep: number of hypotheses at most; under a wide prior half as many more.
         :return: list of :class:`Hypothesis`, best first.
         """
-        energy = self._energy
         if prior is None:
-            rotations = rotation_cover(self._cover).to(energy.source.device)
-            starts = centred_starts(rotations, energy.source[0], energy.target[0])
-            rotation, translation = self._descend(*starts, (BETAS[0], BETAS[1]))
+            groups = [(*self._centred(rotation_cover(self._cover)), _COARSE), self._agreeing()]
+            rotation, translation = self._best(self._energy, groups, prior, keep)
         else:
-            starts = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
-            starts = (start.to(energy.source.device) for start in starts)
-            rotation, translation = self._descend(*starts, (BETAS[1], BETAS[1]))
-        if prior is None or self._wide(prior):
-            agreeing = agreeing_starts(energy, _FEATURE_STARTS)
-            rotation = torch.cat([rotation, agreeing[0]])
-            translation = torch.cat([translation, agreeing[1]])
-        stages = (((BETAS[1], BETAS[2]), max(_DESCENDING, keep)), ((BETAS[2], BETAS[3]), keep))
-        for betas, left in stages:
-            # The first value is only used to prune: rank, keep the best distinct, then descend.
-            best = distinct(
-                rotation, translation, self._value(rotation, translation, betas[0]), left
-            )
-            rotation, translation = self._descend(rotation[best], translation[best], betas)
-        values = self._value(rotation, translation, RANKING_BETA)
-        order = distinct(rotation, translation, values, keep)
+            inside = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
+            groups = [(*self._on_device(inside), (BETAS[1], BETAS[1]))]
+            wide = self._wide(prior)
+            more = [self._agreeing()] if wide else []
+            rotation, translation = self._best(self._energy, groups + more, prior, keep)
+            if wide:
+                groups.append((*self._centred(inside[0]), _COARSE))
+                ends = self._best(self._energy.undecided(), groups, prior, -(-keep // 2))
+                rotation = torch.cat([rotation, ends[0]])
+                translation = torch.cat([translation, ends[1]])
+        rotation, translation = self._allowed(rotation, translation, prior)
+        values = self._value(self._energy, rotation, translation, RANKING_BETA)
+        order = distinct(rotation, translation, values, len(values))
         transforms = self._to_metres(rotation[order], translation[order])
         return [Hypothesis(t, float(values[i])) for t, i in zip(transforms, order, strict=True)]
+
+    def _on_device(self, tensors):
+        return [tensor.to(self._energy.source.device) for tensor in tensors]
+
+    def _centred(self, rotations):
+        """Poses that turn the source as given and bring its centroid to the target's."""
+        (rotations,) = self._on_device([rotations])
+        return centred_starts(rotations, self._energy.source[0], self._energy.target[0])
+
+    def _agreeing(self):
+        """Poses by agreeing correspondences, a group of starts that needs no coarse descent."""
+        return (*agreeing_starts(self._energy, _FEATURE_STARTS), ())
+
+    def _best(self, energy, groups, prior, keep):
+        """
+        Descend from groups of starts and keep the best distinct ends that the prior allows.
+
+        :param groups: of rotations (P, 3, 3), translations (P, 3) and the betas to begin with.
+        """
+        ends = [self._descend(energy, *start, betas) for *start, betas in groups]
+        rotation, translation = map(torch.cat, zip(*ends, strict=True))
+        stages = (((BETAS[1], BETAS[2]), max(_DESCENDING, keep)), ((BETAS[2], BETAS[3]), keep))
+        for betas, left in stages:
+            rotation, translation = self._allowed(rotation, translation, prior)
+            # The first value is only used to prune: rank, keep the best distinct, then descend.
+            values = self._value(energy, rotation, translation, betas[0])
+            best = distinct(rotation, translation, values, left)
+            rotation, translation = self._descend(energy, rotation[best], translation[best], betas)
+        return rotation, translation
 
     @torch.inference_mode()
     def energies(self, transforms, beta=RANKING_BETA):
         """Energies (P,) of poses (P, 4, 4) in metres; lower is better."""
-        return self._value(*self._poses(transforms), beta).cpu().numpy()
+        return self._value(self._energy, *self._poses(transforms), beta).cpu().numpy()
 
     @torch.inference_mode()
     def support(self, transforms, beta=RANKING_BETA):
@@ -157,7 +179,9 @@ class Landscape:
     def descend_network(self, transforms, betas):
         """Where the descent ends from poses (P, 4, 4), both in network units."""
         poses = torch.from_numpy(np.asarray(transforms, np.float32)).to(self._energy.source.device)
-        rotation, translation = self._descend(poses[:, :3, :3], poses[:, :3, 3], betas)
+        rotation, translation = self._descend(
+            self._energy, poses[:, :3, :3], poses[:, :3, 3], betas
+        )
         out = np.tile(np.eye(4), (len(poses), 1, 1))
         out[:, :3, :3], out[:, :3, 3] = rotation.cpu().numpy(), translation.cpu().numpy()
         return out
@@ -172,23 +196,31 @@ class Landscape:
         poses = poses.float().to(self._energy.source.device)
         return poses[:, :3, :3], poses[:, :3, 3]
 
+    def _allowed(self, rotation, translation, prior):
+        """Those of the poses that a prior does not rule out; all where it rules out every one."""
+        if prior is None:
+            return rotation, translation
+        poses = self._to_metres(rotation, translation)
+        kept = [k for k, pose in enumerate(poses) if prior.plausible(pose)]
+        return (rotation[kept], translation[kept]) if kept else (rotation, translation)
+
     def _wide(self, prior):
         """Whether a prior leaves more open than one descent from its mean covers."""
         sigma = np.sqrt(np.diag(prior.covariance))
         return sigma[3:].max() > _NEAR_ANGLE or sigma[:3].max() > _NEAR_LENGTH * self._target.scale
 
-    def _descend(self, rotation, translation, betas):
+    def _descend(self, energy, rotation, translation, betas):
         ends = []
         for pose in self._batches(rotation, translation):
             for beta in betas:
-                pose = self._energy.step(*pose, beta)
+                pose = energy.step(*pose, beta)
             ends.append(pose)
         rotations, translations = zip(*ends, strict=True)
         return torch.cat(rotations, 1)[0], torch.cat(translations, 1)[0]
 
-    def _value(self, rotation, translation, beta):
+    def _value(self, energy, rotation, translation, beta):
         batches = self._batches(rotation, translation)
-        return torch.cat([self._energy.value(*pose, beta) for pose in batches], 1)[0]
+        return torch.cat([energy.value(*pose, beta) for pose in batches], 1)[0]
 
     def _batches(self, rotation, translation):
         """Poses (P, ...) as pairs of (1, p, ...): all at once on a GPU, few at a time on a CPU."""
