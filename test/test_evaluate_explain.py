@@ -6,7 +6,6 @@ import pytest
 for module in ('torch', 'small_gicp'):
     pytest.importorskip(module, reason=f'{module} is not installed')
 
-from dlc_ros.registration.gate import confidence  # noqa: E402
 from dlc_ros.registration.options import RegistrationOptions  # noqa: E402
 from dlc_ros.registration.registrar import Registrar  # noqa: E402
 from dlc_training.evaluate.explain import OUTCOMES, explain, explanation  # noqa: E402
@@ -30,7 +29,7 @@ def test_watching_changes_nothing(pair):
     np.testing.assert_array_equal(found.transform, expected.transform)
     assert (found.status, found.confidence) == (expected.status, expected.confidence)
     assert len(watched.fits) == len(found.candidates)
-    sure = [confidence(fit) for fit in watched.fits]
+    sure = [watched.confidence(fit) for fit in watched.fits]
     assert sure[watched.chosen] == pytest.approx(max(sure), abs=1e-3)
 
 
@@ -41,7 +40,8 @@ def test_a_start_at_the_truth_stays_there(pair):
     np.testing.assert_allclose(pose, pair.truth, atol=0.05)
     # The same pose as one that was proposed is judged the same.
     again, same = watched.refined(watched.found.candidates[watched.chosen])
-    assert confidence(same) == pytest.approx(confidence(watched.fits[watched.chosen]), abs=0.05)
+    sure = [watched.confidence(one) for one in (same, watched.fits[watched.chosen])]
+    assert sure[0] == pytest.approx(sure[1], abs=0.05)
     energies = watched.energies(np.array([pose, again]))
     assert energies.shape == (2,) and np.isfinite(energies).all()
 

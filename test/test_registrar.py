@@ -1,5 +1,7 @@
 """The one entry: right poses in any frame, honest statuses, bad input in one line."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scenes
@@ -11,6 +13,7 @@ from scipy.spatial.transform import Rotation
 import dlc_ros
 from dlc_ros import Registrar, RegistrationOptions, Status
 from dlc_ros.errors import CloudError, ParameterError
+from dlc_ros.registration.confidence import Model
 from dlc_ros.registration.predictor import Hypothesis, Predictor
 from dlc_ros.registration.se3 import (
     compose,
@@ -26,6 +29,13 @@ NEAR = TRUTH @ make_transform(exp_so3([0.06, -0.04, 0.05]), [0.03, -0.02, 0.03])
 TIGHT = np.diag([0.05**2] * 3 + [0.1**2] * 3)
 # The classical half: these tests hold whatever the weights are.
 PLAIN = RegistrationOptions(use_predictor=False)
+# What the registrar asks of a weights file.
+LOADED = SimpleNamespace(
+    path='weights',
+    sha256='0',
+    trained_on='',
+    confidence=Model(-12.4, {'log_residual': -7.8, 'normals': 11.9, 'support': 4.3}),
+)
 
 
 def pair(scene, seed=0, truth=TRUTH, **options):
@@ -58,7 +68,7 @@ class Oracle(Predictor):
 
     @classmethod
     def load(cls, path=None, device='cpu'):
-        return cls(None, device)
+        return cls(LOADED, device)
 
     def describe(self, points, scale=None):
         return type('Described', (), {'scale': 1.0})()
@@ -422,9 +432,6 @@ class OutOfMemory(Oracle):
         if self.device.type == 'cuda' and OutOfMemory.calls >= self.fails_at:
             raise torch.cuda.OutOfMemoryError('CUDA out of memory.\nTried to allocate 2 GiB')
         return super().describe(points, scale)
-
-
-LOADED = type('Loaded', (), {'path': 'weights', 'sha256': '0', 'trained_on': ''})()
 
 
 @pytest.mark.parametrize('call', [1, 2, 3], ids=['reference', 'first cloud', 'second cloud'])

@@ -16,8 +16,14 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from dlc_ros.errors import WeightsError
+from dlc_ros.registration.confidence import UNFITTED, Model
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions
-from dlc_ros.registration.weights import FORMAT, load_weights, save_weights
+from dlc_ros.registration.weights import (
+    FORMAT,
+    load_weights,
+    save_confidence,
+    save_weights,
+)
 
 OPTIONS = NetOptions(width=16, heads=2, layers=1, keypoints=16, neighbours=4, affinity_width=8)
 
@@ -105,6 +111,26 @@ def test_file_is_whole_readable_and_alone(net, tmp_path):
 def test_a_file_without_checksum_is_still_read(good, path):
     path.write_bytes(edited(good, tensors_sha256=None))
     assert load_weights(path).card['steps'] == 7
+
+
+def test_the_gates_constants_are_written_into_the_card_and_nothing_else_changes(good, path):
+    path.write_bytes(good)
+    before = load_weights(path)
+    assert before.confidence is UNFITTED and 'not calibrated' in before.trained_on
+    model = Model(-9.0, {'log_residual': -5.0, 'support': 7.5})
+    save_confidence(path, model)
+    after = load_weights(path)
+    assert after.confidence == model and 'not calibrated' not in after.trained_on
+    assert {**after.card, 'gate': None} == {**before.card, 'gate': None}
+    assert take_apart(path.read_bytes())[1] == take_apart(good)[1]
+
+
+@pytest.mark.parametrize(
+    'entry', [7, {}, {'bias': 1e9}, {'bias': -1, 'x' * 500: 1}, {'bias': '0'}]
+)
+def test_constants_that_cannot_be_used_are_one_line(good, path, entry):
+    path.write_bytes(edited(good, gate=entry))
+    assert "gate's constants" in refusal(path)
 
 
 def test_place_that_cannot_be_written_is_one_line(net, tmp_path):

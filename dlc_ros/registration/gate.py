@@ -1,4 +1,4 @@
-"""From evidence to what a robot may do: confidence, status and the reason, in numbers."""
+"""From evidence to what a robot may do: status and the reason, in numbers."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,35 +7,6 @@ import numpy as np
 
 from dlc_ros.registration.result import Status
 
-
-class _Model(NamedTuple):
-    """Logistic model of "this pose is right"; one weight for each kind of evidence."""
-
-    bias: float
-    contrast: float
-    log_residual: float
-    coverage: float
-    normals: float
-    support: float
-
-    def logit(self, evidence):
-        # Below 1 the residual only says that the clouds share samples.
-        return (
-            self.bias
-            + self.contrast * evidence.contrast
-            + self.log_residual * np.log(max(evidence.residual_ratio, 0.5))
-            + self.coverage * evidence.coverage
-            + self.normals * evidence.normal_agreement
-            + self.support * (evidence.support or 0.0)
-        )
-
-
-# Fitted to right poses and to the best wrong ones (other solids, other rooms, look-alike poses)
-# of generated pairs at the resolution of competing clouds: with a predictor, by `dlc-eval
-# calibrate` for the weights of the package, and without. The latter, which judges near a prior,
-# is older: what calibrate fits to objects distrusts a scene in which something moves.
-_LEARNED = _Model(-12.44, 0.00, -7.79, 0.00, 11.88, 4.26)
-_GEOMETRIC = _Model(-14.72, 6.78, -5.49, 3.99, 7.20, 0.0)
 # A rival is as good when the mean difference of the point-wise agreement is below this, or
 # below what chance explains.
 _EQUAL_SCORE = 0.02
@@ -73,46 +44,12 @@ class Rival:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """
-    How well two clouds agree at a pose, measured on the thinned ones that candidates compete on.
-
-    That is one resolution for all clouds, at which a slightly bent map does not look like a
-    wrong pose.
-
-    :param contrast: points on the other surface as a share of those near it, 0..1.
-    :param residual_ratio: plane distance of the inliers in units of what roughness explains.
-    :param coverage: share of the source on the target, or of the target on the source within
-        the source's reach, whichever is larger, 0..1.
-    :param normal_agreement: mean |cosine| between normals of matched points, 0..1.
-    :param support: share of the keypoints expected to match that do,
-        :meth:`dlc_ros.registration.energy.MixtureEnergy.support`; None without a predictor.
-    """
-
-    contrast: float
-    residual_ratio: float
-    coverage: float
-    normal_agreement: float
-    support: float | None = None
-
-    @classmethod
-    def of(cls, agreement, support=None):
-        """Take the evidence from an :class:`Agreement`."""
-        return cls(
-            contrast=agreement.contrast,
-            residual_ratio=agreement.residual_ratio,
-            coverage=max(agreement.inlier_fraction, agreement.reverse_fraction),
-            normal_agreement=agreement.normal_agreement,
-            support=support,
-        )
-
-
-@dataclass(frozen=True)
 class Evidence:
     """
     What is known about a refined pose; made by the registrar, judged by :func:`judge`.
 
-    :param fit: :class:`Fit` of the chosen pose.
+    :param confidence: probability that it is right, free directions and rivals aside, 0..1.
+    :param residual_ratio: residual in units of what the clouds' roughness explains.
     :param inlier_fraction: share of source points on the target at full resolution, 0..1.
     :param score: agreement of the chosen candidate in both directions, 0..1.
     :param free_directions: (6, k) screws along which the source slides on the target.
@@ -122,7 +59,8 @@ class Evidence:
         the prior along them, 0..1.
     """
 
-    fit: Fit
+    confidence: float
+    residual_ratio: float
     inlier_fraction: float
     score: float
     free_directions: np.ndarray
@@ -139,19 +77,6 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def confidence(fit):
-    """
-    Estimated probability that a pose is right, free directions and rivals aside.
-
-    :param fit: :class:`Fit`.
-    :returns: float, 0..1; 0 without inliers.
-    """
-    if fit.coverage <= 0.0 or not np.isfinite(fit.residual_ratio):
-        return 0.0
-    model = _GEOMETRIC if fit.support is None else _LEARNED
-    return float(1.0 / (1.0 + np.exp(-model.logit(fit))))
-
-
 def judge(evidence, min_confidence):
     """
     Status of a refined pose.
@@ -164,10 +89,10 @@ def judge(evidence, min_confidence):
     :param min_confidence: threshold of the confidence, 0..1.
     :returns: :class:`Verdict`.
     """
-    sure = confidence(evidence.fit)
+    sure = evidence.confidence
     facts = (
         f'{evidence.inlier_fraction:.0%} of the source lies on the target, residual'
-        f" {evidence.fit.residual_ratio:.1f} times what the clouds' roughness explains"
+        f" {evidence.residual_ratio:.1f} times what the clouds' roughness explains"
     )
     if sure < min_confidence:
         weakest = _weakest(evidence)
@@ -204,7 +129,7 @@ def _weakest(evidence):
     """What a person should look at first when a registration is rejected."""
     if evidence.inlier_fraction < 0.3:
         return 'too little overlap, or a wrong initial pose'
-    if evidence.fit.residual_ratio > 1.5:
+    if evidence.residual_ratio > 1.5:
         return 'the surfaces do not fit: another object, or a wrong pose'
     return 'too many points lie beside the surface: another object, or a wrong pose'
 

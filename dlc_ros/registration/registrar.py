@@ -5,7 +5,8 @@ import time
 import numpy as np
 
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
-from dlc_ros.registration.gate import Fit, confidence, judge
+from dlc_ros.registration.confidence import GEOMETRIC, Fit
+from dlc_ros.registration.gate import judge
 from dlc_ros.registration.host import Host
 from dlc_ros.registration.majority import majority
 from dlc_ros.registration.observability import free_directions
@@ -216,7 +217,9 @@ class Registrar:
 
     def _selection(self, source, prior, witness):
         """How candidates of a source compete."""
-        return Selection(self._refiner, source, prior, witness, self.options.min_confidence)
+        learned = self._host.predictor.loaded.confidence if self._host else None
+        sure = self.options.min_confidence
+        return Selection(self._refiner, source, prior, witness, learned, sure)
 
     def _observed(self, source, answer, prior):
         """
@@ -237,7 +240,7 @@ class Registrar:
         if most is None:
             return answer
         chosen, best = self._refiner.stay(source, most.transform)
-        if confidence(Fit.of(chosen.agreement)) < self.options.min_confidence:
+        if GEOMETRIC.confidence(Fit.of(chosen.agreement)) < self.options.min_confidence:
             return answer
         return Answer(chosen, best, most.free, most.held)
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlc_ros.registration.gate import Evidence, Fit, Rival, confidence
+from dlc_ros.registration.confidence import GEOMETRIC, Fit
+from dlc_ros.registration.gate import Evidence, Rival
 from dlc_ros.registration.observability import unexplained_motion
 from dlc_ros.registration.refine import Refinement
 
@@ -31,7 +32,7 @@ class Answer(NamedTuple):
 class Selection:
     """The candidates of one source, competing; nothing of it outlives a registration."""
 
-    def __init__(self, refiner, source, prior, witness, min_confidence):
+    def __init__(self, refiner, source, prior, witness, learned, min_confidence):
         """
         Take what candidates are judged by.
 
@@ -40,15 +41,21 @@ class Selection:
         :param prior: :class:`PosePrior` or None.
         :param witness: the predictor's :class:`Landscape`, where its descriptors are to be heard,
             or None.
+        :param learned: :class:`~dlc_ros.registration.confidence.Model` that goes with it.
         :param min_confidence: below which a candidate does not convince.
         """
         self._refiner, self._source, self._prior = refiner, source, prior
         self._witness, self._min_confidence = witness, min_confidence
+        self._model = GEOMETRIC if witness is None else learned
 
     def fits(self, refinements):
         """List of :class:`Fit` of poses that were refined on thinned clouds."""
         support = self._support([refinement.transform for refinement in refinements])
         return [Fit.of(r.agreement, s) for r, s in zip(refinements, support, strict=True)]
+
+    def confidence(self, fit):
+        """Estimated probability that a pose with this :class:`Fit` is right."""
+        return self._model.confidence(fit)
 
     def choose(self, candidates):
         """The likeliest of a list of :class:`Refinement` among those that the prior allows."""
@@ -59,13 +66,21 @@ class Selection:
         # Where the confidence saturates, the agreement decides.
         likeliest = max(
             range(len(candidates)),
-            key=lambda i: (round(confidence(fits[i]), 3), candidates[i].score),
+            key=lambda i: (round(self.confidence(fits[i]), 3), candidates[i].score),
         )
         return candidates[likeliest]
 
     def doubts(self, candidate):
         """Whether a candidate would be rejected."""
-        return confidence(self.fits([candidate])[0]) < self._min_confidence
+        return self.confidence(self.fits([candidate])[0]) < self._min_confidence
+
+    def judged(self, answer):
+        """:class:`Fit` of an :class:`Answer`, as candidates have one."""
+        chosen, best = answer.chosen, answer.best
+        seen = chosen.agreement
+        if best is not chosen:
+            seen = self._refiner.compare(self._source, best.transform)
+        return Fit.of(seen, self._support([best.transform])[0])
 
     def evidence(self, answer, candidates):
         """
@@ -76,11 +91,10 @@ class Selection:
         :returns: :class:`Evidence`.
         """
         chosen, best = answer.chosen, answer.best
-        seen = chosen.agreement
-        if best is not chosen:
-            seen = self._refiner.compare(self._source, best.transform)
+        fit = self.judged(answer)
         return Evidence(
-            fit=Fit.of(seen, self._support([best.transform])[0]),
+            confidence=self.confidence(fit),
+            residual_ratio=fit.residual_ratio,
             inlier_fraction=best.inlier_fraction,
             score=chosen.score,
             free_directions=answer.free,

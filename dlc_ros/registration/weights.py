@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlc_ros.errors import WeightsError
+from dlc_ros.registration.confidence import UNFITTED, Model
 
 # Raised when a file's content changes meaning; a reader refuses files with a higher number.
 FORMAT = 1
 _KEY = 'dlc_ros_model_card'
+# Entry of the card.
+_GATE = 'gate'
 # Bytes; far above any architecture that the card may name.
 _LARGEST = 1 << 30
 
@@ -23,18 +26,23 @@ class LoadedWeights:
     :param card: model card: architecture, training configuration, scores, measured basin.
     :param path: file.
     :param sha256: of the file's bytes, hex.
+    :param confidence: :class:`~dlc_ros.registration.confidence.Model` of the gate, from the card;
+        one that asks more of a pose where the card has none.
     """
 
     net: object
     card: dict
     path: Path
     sha256: str
+    confidence: Model = UNFITTED
 
     @property
     def trained_on(self):
         """What the model card says about data, steps and date of the training, as one line."""
         known = ((name, self.card.get(name)) for name in ('data', 'steps', 'date'))
         said = [f'{name} {_short(value)}' for name, value in known if value]
+        if self.confidence is UNFITTED:
+            said.append('gate not calibrated')
         return ', '.join(said) or 'the model card does not say'
 
     @property
@@ -126,7 +134,35 @@ def load_weights(path=None, device='cpu'):
     if not all(bool(p.isfinite().all()) for p in net.parameters()):
         raise WeightsError(f'weights {path} hold NaN or infinite values; train them again')
     net.eval().requires_grad_(False).to(device)
-    return LoadedWeights(net, card, path, hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    return LoadedWeights(net, card, path, digest, _confidence(path, card))
+
+
+def save_confidence(path, model):
+    """
+    Write the gate's constants into the model card of a weights file; nothing else changes.
+
+    :param path: weights file.
+    :param model: :class:`~dlc_ros.registration.confidence.Model`.
+    :raises WeightsError: when the file cannot be read or written.
+    :raises ValueError: the model would accept any pose.
+    """
+    Model.from_card(model.as_card())
+    loaded = load_weights(path)
+    save_weights(path, loaded.net, {**loaded.card, _GATE: model.as_card()})
+
+
+def _confidence(path, card):
+    """The gate's constants in a model card, checked."""
+    if _GATE not in card:
+        return UNFITTED
+    try:
+        return Model.from_card(card[_GATE])
+    except ValueError as error:
+        raise WeightsError(
+            f"the gate's constants in the model card of {path} cannot be used"
+            f' ({_short(error)}); train the weights again or copy them again'
+        ) from None
 
 
 def _read(path, shipped):

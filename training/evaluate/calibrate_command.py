@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from dlc_ros.registration.confidence import Model
+from dlc_ros.registration.weights import default_weights_path, save_confidence
 from dlc_training.evaluate.calibration import (
     GEOMETRY,
     LEARNED,
@@ -23,7 +25,7 @@ def run_calibration(options):
     Collect examples, refit, print constants and tables, write ``result.json``.
 
     :param options: parsed arguments: ``weights``, ``shapes``, ``pairs``, ``negatives``,
-        ``false_rejects``, ``out``, ``jobs``, ``quiet`` and ``command_line``.
+        ``false_rejects``, ``write``, ``out``, ``jobs``, ``quiet`` and ``command_line``.
     :return: exit code.
     """
     check_weights(options.weights)
@@ -40,12 +42,13 @@ def run_calibration(options):
         'trade_off': {},
     }
     lines = []
-    for label, names in (('_LEARNED', LEARNED), ('_GEOMETRIC', GEOMETRY)):
+    for label, names in (('learned', LEARNED), ('geometric', GEOMETRY)):
         model = fit_model(examples, names, allowed)
         rows = trade_off(examples, crossed(examples, names, allowed))
-        content['models'][label] = model._asdict()
+        content['models'][label] = model.as_card()
         content['trade_off'][label] = rows
-        lines.append(f'{label} = _Model({", ".join(f"{value:.2f}" for value in model)})')
+        numbers = (f'{name} {value:.2f}' for name, value in model.as_card().items())
+        lines.append(f'{label}: {", ".join(numbers)}')
     lines.append(
         f'A confidence of one half rejects {options.false_rejects:g} % of the right answers.'
         ' Below: pairs judged by a fit to the other half of the pairs.'
@@ -57,6 +60,10 @@ def run_calibration(options):
     content['text'] = '\n'.join(lines)
     print(content['text'])
     write_result(Path(options.out), content)
+    if options.write:
+        path = options.weights or default_weights_path()
+        save_confidence(path, Model.from_card(content['models']['learned']))
+        print(f"\nwritten into the model card of {path}: 'learned'")
     return 0
 
 

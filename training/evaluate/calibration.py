@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import chi2
 
-from dlc_ros.registration import gate
+from dlc_ros.registration.confidence import TERMS, Model
 from dlc_ros.registration.se3 import log_so3
 from dlc_training.evaluate.metrics import (
     SUCCESS,
@@ -32,14 +32,12 @@ from dlc_training.evaluate.watched import Watched
 CALIBRATION_SEED = 2000  # evaluations count up from 0, tuning uses 1000
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 INSIDE = float(chi2.ppf(0.95, 6))
-_FIELDS = gate._Model._fields
-# Better evidence never lowers the confidence.
-_SIGNS = {name: -1 if name == 'log_residual' else 1 for name in _FIELDS[1:]}
+NAMES = tuple(TERMS)
 _RIDGE = 1e-3
 # Features of the two models: with a predictor, and without. With one, how much of a cloud is
 # covered adds nothing: descriptors say what ought to be.
-LEARNED = tuple(name for name in _FIELDS[1:] if name != 'coverage')
-GEOMETRY = tuple(name for name in _FIELDS[1:] if name != 'support')
+LEARNED = tuple(name for name in NAMES if name != 'coverage')
+GEOMETRY = tuple(name for name in NAMES if name != 'support')
 
 
 class Example(NamedTuple):
@@ -60,8 +58,8 @@ class Example(NamedTuple):
 
 
 def features_of(fit):
-    """(F,) numbers that a model's weights multiply: the gate's logit is linear in the weights."""
-    return np.array([gate._Model(*row).logit(fit) for row in np.eye(len(_FIELDS))[1:]])
+    """(F,) numbers that a model's weights multiply, in the order of :data:`NAMES`."""
+    return np.array([TERMS[name].value(fit) for name in NAMES])
 
 
 def watch_pair(pair, group, weights):
@@ -90,7 +88,7 @@ def watch_pair(pair, group, weights):
         )
     ]
     answered = right(found.transform)
-    rows.append((features_of(registrar.evidence.fit), answered, True))
+    rows.append((features_of(registrar.fit), answered, True))
     distance = mahalanobis(found, nearest(found.transform)) if answered else None
     return rows, distance
 
@@ -107,7 +105,7 @@ def watch_negative(shapes, kind, index, seed, weights):
             translation_error(found.transform, negative.truth),
         )
         right = is_within(*errors, SUCCESS)
-    return [(features_of(registrar.evidence.fit), right, True)]
+    return [(features_of(registrar.fit), right, True)]
 
 
 def mahalanobis(found, truth):
@@ -160,9 +158,9 @@ def fit_model(examples, names, false_rejects):
     :param examples: list of :class:`Example`.
     :param names: features to use; the others weigh nothing.
     :param false_rejects: share of right answers, 0..1.
-    :return: the gate's model.
+    :return: :class:`~dlc_ros.registration.confidence.Model`.
     """
-    used = [i for i, name in enumerate(_FIELDS[1:]) if name in names]
+    used = [i for i, name in enumerate(NAMES) if name in names]
     x = np.array([example.features for example in examples])[:, used]
     right = np.array([example.right for example in examples])
     scale = x.std(0) + 1e-9
@@ -184,13 +182,13 @@ def fit_model(examples, names, false_rejects):
         return value, gradient
 
     bounds = [(None, None)]
-    bounds += [(0, None) if _SIGNS[_FIELDS[1 + i]] > 0 else (None, 0) for i in used]
+    bounds += [(0, None) if TERMS[NAMES[i]].sign > 0 else (None, 0) for i in used]
     found = minimize(loss, np.zeros(len(used) + 1), jac=True, method='L-BFGS-B', bounds=bounds)
-    weights = np.zeros(len(_FIELDS) - 1)
+    weights = np.zeros(len(NAMES))
     weights[used] = found.x[1:] / scale
     answers = [e.features @ weights for e in examples if e.answer and e.right]
     bias = -np.quantile(answers, false_rejects) if answers else found.x[0]
-    return gate._Model(float(bias), *(float(w) for w in weights))
+    return Model(float(bias), {NAMES[i]: float(weights[i]) for i in used})
 
 
 def _duels(examples, x):
@@ -209,8 +207,8 @@ def _duels(examples, x):
 
 def confidences(model, examples):
     """Confidence of each example under a model."""
-    weights = np.array(model[1:])
-    logits = np.array([model[0] + example.features @ weights for example in examples])
+    weights = np.array([model.weights.get(name, 0.0) for name in NAMES])
+    logits = np.array([model.bias + example.features @ weights for example in examples])
     return 1 / (1 + np.exp(-logits))
 
 

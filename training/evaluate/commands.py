@@ -238,6 +238,11 @@ def _calibrate_arguments(parser):
         metavar='PERCENT',
         help='of the right answers that a confidence of one half rejects (default %(default)s)',
     )
+    parser.add_argument(
+        '--write',
+        action='store_true',
+        help="write the constants into the weights' model card, where the gate reads them",
+    )
     add_work(parser, 'results/eval/calibrate')
 
 

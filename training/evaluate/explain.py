@@ -9,7 +9,6 @@ from collections import Counter
 
 import numpy as np
 
-from dlc_ros.registration.gate import confidence
 from dlc_training.evaluate.metrics import is_within, rotation_error_deg, translation_error
 from dlc_training.evaluate.symmetry import nearest_truth
 from dlc_training.evaluate.watched import Watched
@@ -49,7 +48,7 @@ def explain(pair, group, limits, weights=None):
     poses = np.array([*found.candidates, truth])
     right = [is_within(*error(pose), limits) for pose in poses]
     measures = [
-        {**_of(fit), 'energy': float(energy)}
+        {**_of(fit, registrar), 'energy': float(energy)}
         for fit, energy in zip([*registrar.fits, fit], registrar.energies(poses), strict=True)
     ]
     order = sorted(range(len(poses) - 1), key=lambda i: -measures[i]['confidence'])
@@ -75,9 +74,10 @@ def explain(pair, group, limits, weights=None):
     }
 
 
-def _of(fit):
+def _of(fit, registrar):
     numbers = {name: getattr(fit, name) for name in _MEASURES[1:-1]}
-    return {'confidence': confidence(fit), **{k: v and float(v) for k, v in numbers.items()}}
+    numbers = {name: value and float(value) for name, value in numbers.items()}
+    return {'confidence': registrar.confidence(fit), **numbers}
 
 
 def explanation(rows):

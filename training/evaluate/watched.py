@@ -15,7 +15,7 @@ class Watched(Registrar):
     :ivar found: its :class:`Registration`; ``found.candidates`` are the poses that competed.
     :ivar fits: :class:`Fit` of each candidate, in the same order.
     :ivar chosen: index of the candidate that won.
-    :ivar evidence: :class:`Evidence` that the verdict rests on.
+    :ivar fit: :class:`Fit` that the verdict rests on.
     """
 
     def __init__(self, reference, weights=None, **options):
@@ -62,8 +62,12 @@ class Watched(Registrar):
         return self._judging.chosen
 
     @property
-    def evidence(self):
-        return self._judging.found
+    def fit(self):
+        return self._judging.judged
+
+    def confidence(self, fit):
+        """How sure a pose with this :class:`Fit` would be."""
+        return self._judging.confidence(fit)
 
     def _fit(self, refinement):
         return self._judging.fits([refinement])[0]
@@ -75,6 +79,7 @@ class _Remembering:
     def __init__(self, selection):
         self._selection = selection
         self.fits, self.doubts = selection.fits, selection.doubts
+        self.confidence = selection.confidence
 
     def choose(self, candidates):
         winner = self._selection.choose(candidates)
@@ -83,5 +88,5 @@ class _Remembering:
         return winner
 
     def evidence(self, answer, candidates):
-        self.found = self._selection.evidence(answer, candidates)
-        return self.found
+        self.judged = self._selection.judged(answer)
+        return self._selection.evidence(answer, candidates)

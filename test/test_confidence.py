@@ -1,0 +1,93 @@
+"""From what is seen of a pose to how sure it is: monotone, bounded, and read from a model card."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlc_ros.registration.confidence import GEOMETRIC, TERMS, UNFITTED, Fit, Model
+
+LEARNED = Model(-12.0, {'log_residual': -8.0, 'normals': 12.0, 'support': 4.0})
+FITS = Fit(contrast=0.95, residual_ratio=0.8, coverage=0.9, normal_agreement=0.95, support=0.55)
+BARE = replace(FITS, support=None)
+MISFITS = Fit(contrast=0.6, residual_ratio=2.0, coverage=0.5, normal_agreement=0.6, support=0.05)
+shares = st.floats(0.0, 1.0)
+# Whether more of it speaks for a pose or against it.
+BETTER = {
+    'contrast': 1, 'residual_ratio': -1, 'coverage': 1, 'normal_agreement': 1, 'support': 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('model', [GEOMETRIC, UNFITTED, LEARNED])
+def test_a_good_fit_is_trusted_and_a_bad_one_is_not(model):
+    assert model.confidence(FITS) > 0.75
+    assert model.confidence(MISFITS) < 0.1
+
+
+@pytest.mark.parametrize('model', [GEOMETRIC, UNFITTED, LEARNED])
+@given(shares, st.floats(0.0, 50.0), shares, shares, st.none() | shares)
+def test_better_evidence_never_lowers_the_confidence(
+    model, contrast, ratio, coverage, normals, support
+):
+    fit = Fit(contrast, ratio, coverage, normals, support)
+    sure = model.confidence(fit)
+    assert 0.0 <= sure <= 1.0
+    assert set(BETTER) == {one.name for one in fields(Fit)}
+    for name, sign in BETTER.items():
+        if (value := getattr(fit, name)) is not None:
+            better = replace(fit, **{name: min(max(value + 0.1 * sign, 0.0), max(value, 1.0))})
+            assert model.confidence(better) >= sure
+
+
+def test_a_pose_that_only_the_geometry_likes_is_trusted_much_less():
+    odds = [
+        sure / (1 - sure) for sure in map(LEARNED.confidence, (FITS, replace(FITS, support=0.02)))
+    ]
+    assert odds[0] > 5 * odds[1]
+
+
+def test_without_constants_in_the_card_more_is_asked_of_a_pose():
+    middling = replace(BARE, contrast=0.8, residual_ratio=1.1)
+    assert UNFITTED.confidence(middling) < GEOMETRIC.confidence(middling)
+
+
+@pytest.mark.parametrize(
+    'nothing', [{'coverage': 0.0}, {'residual_ratio': float('nan')}, {'residual_ratio': np.inf}]
+)
+def test_no_evidence_is_no_confidence(nothing):
+    assert LEARNED.confidence(replace(FITS, **nothing)) == 0.0
+
+
+def test_a_model_comes_back_from_its_card():
+    assert Model.from_card(LEARNED.as_card()) == LEARNED
+    assert GEOMETRIC.confidence(BARE) == Model.from_card(GEOMETRIC.as_card()).confidence(BARE)
+
+
+@pytest.mark.parametrize(
+    ('entry', 'reason'),
+    [
+        (None, 'no mapping'),
+        ([1.0], 'no mapping'),
+        ({'support': 4.0}, 'bias'),
+        ({'bias': float('nan')}, 'no finite number'),
+        ({'bias': -3.0, 'support': float('inf')}, 'no finite number'),
+        ({'bias': -3.0, 'support': '4'}, 'no finite number'),
+        ({'bias': -3.0, 'support': True}, 'no finite number'),
+        ({'bias': -3.0, 'colour': 4.0}, "unknown evidence 'colour'"),
+        ({'bias': -3.0, 'support': -4.0}, 'counts against'),
+        ({'bias': -3.0, 'log_residual': 4.0}, 'counts against'),
+        ({'bias': 9.0, 'support': 4.0}, 'would be accepted'),
+    ],
+)
+def test_a_card_that_makes_no_sense_is_refused_in_one_line(entry, reason):
+    with pytest.raises(ValueError, match=reason) as caught:
+        Model.from_card(entry)
+    assert '\n' not in str(caught.value) and len(str(caught.value)) < 200
+
+
+def test_every_kind_of_evidence_is_a_number_of_a_fit():
+    for term in TERMS.values():
+        for fit in (FITS, BARE, MISFITS):
+            assert np.isfinite(term.value(fit)) and abs(term.sign) == 1
