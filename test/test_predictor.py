@@ -176,7 +176,7 @@ def test_a_wide_prior_has_more_starts_than_its_mean(landscape):
 
 
 def test_what_a_prior_rules_out_takes_no_place_among_the_proposals(predictor):
-    """Turned far away, a cloud fits as well as random weights can tell; a prior allows no such turn."""
+    """Far turns fit as well as random weights can tell; the prior allows none of them."""
     bar = surface_cloud(7, 900) * [1.0, 0.4, 0.4]
     landscape = landscape_of(predictor, bar[::2], bar[1::2])
     free = landscape.propose(keep=4)
