@@ -124,7 +124,7 @@ def test_interrupted_at_any_moment_the_same_command_goes_on(simulated, weights, 
         _, error = process.communicate(timeout=240)
         assert process.returncode in (-signal.SIGKILL, 130, 0)
         if process.returncode == 130:
-            assert b'the same command goes on' in error and b'Traceback' not in error
+            assert b'the same command continues' in error and b'Traceback' not in error
     assert main(words(simulated, weights, tmp_path, *TRAIN)) == 0
     assert same_weights(trained[0], tmp_path)
 

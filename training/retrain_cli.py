@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from dlc_ros.errors import DlcError
+from dlc_training.command_line import add_run, exit_code
 
 
 def main(arguments=None):
@@ -21,21 +21,7 @@ def main(arguments=None):
     options.command_line = shlex.join(['dlc-retrain', *arguments])
     from dlc_training.recordings.retrain import run
 
-    try:
-        return run(options)
-    except KeyboardInterrupt:
-        print(
-            f'interrupted; the same command goes on from what is in {options.out}', file=sys.stderr
-        )
-        return 130
-    except DlcError as error:
-        from dlc_training.engine import Interrupted
-
-        if isinstance(error, Interrupted):
-            print(f'{error}; the same command goes on', file=sys.stderr)
-            return 130
-        print(f'dlc-retrain: {error}', file=sys.stderr)
-        return 2
+    return exit_code(lambda: run(options), 'dlc-retrain', options.out)
 
 
 def _parser():
@@ -142,7 +128,7 @@ def _parser():
         metavar='FILE',
         help='to start from; left out: those of the package; none: random',
     )
-    train.add_argument('--objective', choices=('dlc', 'none'), default='dlc')
+    add_run(train, ('dlc', 'none'), 'dlc')
     train.add_argument(
         '--steps',
         type=int,
@@ -158,7 +144,6 @@ def _parser():
         dest='overrides',
         help='settings of dlc-train, e.g. optimiser.rate=1e-4',
     )
-    parser.add_argument('--out', metavar='DIR', required=True, help='folder of the run')
     parser.add_argument(
         '--dry-run',
         action='store_true',

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dlc_ros.errors import DlcError
 from dlc_ros.registration.weights import save_weights
+from dlc_training.command_line import add_run, exit_code
 from dlc_training.config import load_config
-from dlc_training.engine import Interrupted, Trainer
+from dlc_training.engine import Trainer
 from dlc_training.evaluate.landscape import measure_basin, measure_rays
 from dlc_training.evaluate.shapes import GeneratedShapes
 from dlc_training.model_card import model_card
@@ -21,22 +22,8 @@ BUDGETS = ('steps', 'time')
 def main(arguments=None):
     """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
     options = _parser().parse_intermixed_args(arguments)
-    try:
-        if options.tune:
-            return _tune(options)
-        return _compare(options) if options.compare else _train(options)
-    except Interrupted as error:
-        print(f'{error}; the same command continues in {options.out}', file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print(
-            f'interrupted; the same command continues from the last checkpoint in {options.out}',
-            file=sys.stderr,
-        )
-        return 130
-    except DlcError as error:
-        print(f'dlc-train: {error}', file=sys.stderr)
-        return 2
+    act = _tune if options.tune else _compare if options.compare else _train
+    return exit_code(lambda: act(options), 'dlc-train', options.out)
 
 
 def _parser():
@@ -51,8 +38,7 @@ def _parser():
         help='configuration file, or the name of one that ships: default, smoke, overfit; '
         'left out: default',
     )
-    parser.add_argument('--out', metavar='DIR', required=True, help='folder of the run')
-    parser.add_argument('--objective', choices=OBJECTIVES, help='short for objective.name=...')
+    add_run(parser, OBJECTIVES)
     parser.add_argument(
         '--weights',
         metavar='FILE',

@@ -1,0 +1,42 @@
+"""What the commands that train share: their folder, their objective, and how they end."""
+
+import sys
+
+from dlc_ros.errors import DlcError
+
+_MISTAKE, _INTERRUPTED = 2, 130
+
+
+def add_run(parser, objectives, default=None):
+    """
+    ``--out`` and ``--objective``.
+
+    :param objectives: names to choose from; ``default`` the one of a command that names none.
+    """
+    parser.add_argument('--out', metavar='DIR', required=True, help='folder of the run')
+    parser.add_argument(
+        '--objective', choices=objectives, default=default, help='short for objective.name=...'
+    )
+
+
+def exit_code(act, prog, out):
+    """
+    Do what a command does; what goes wrong is one line.
+
+    :param act: function without arguments that returns an exit code.
+    :param prog: name of the command; ``out`` its folder.
+    :return: that code; 2 after a user's mistake, 130 after an interruption.
+    """
+    try:
+        return act()
+    except KeyboardInterrupt:
+        said = 'interrupted'
+    except DlcError as error:
+        from dlc_training.engine import Interrupted  # torch, which --help does without
+
+        if not isinstance(error, Interrupted):
+            print(f'{prog}: {error}', file=sys.stderr)
+            return _MISTAKE
+        said = str(error)
+    print(f'{said}; the same command continues in {out}', file=sys.stderr)
+    return _INTERRUPTED
