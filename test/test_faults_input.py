@@ -255,3 +255,15 @@ def test_a_cloud_of_one_plane_tells_no_more_than_a_plane_can(tmp_path):
         assert all(map(is_room, pipeline.feed(message, SECOND * (1 + number))))
     pose = pipeline.counts('pose of room')
     assert pose['status'] in ('DEGENERATE', 'REJECTED', 'AMBIGUOUS') and pose['verdict']
+
+
+@pytest.mark.parametrize('axis', range(3))
+def test_a_cloud_that_lost_a_coordinate_moves_nothing_within_its_plane(tmp_path, axis):
+    """Flattened onto a wall it lies on it anywhere; the room's edges pulled it 6 cm aside."""
+    pipeline, good = Pipeline(tmp_path, room(2400)), room(900, seed=5)
+    assert pipeline.feed(_message(pipeline.store, good), SECOND)
+    flattened = good.copy()
+    flattened[:, axis] = 0.0
+    transforms = pipeline.feed(_message(pipeline.store, flattened), 2 * SECOND)
+    assert all(map(is_room, transforms))
+    assert pipeline.counts('pose of room')['status'] != 'ACCEPTED'

@@ -15,6 +15,9 @@ from dlc_ros.registration.surface import sample
 # Directions of which the planes resist a smaller share than this are tried; noise of half a
 # pitch makes a sphere seem to resist a tenth of a turn.
 _SUSPECT = 0.2
+# A motion of which the source's own normals see a smaller share than this is not seen by it: a
+# cloud whose heights were lost lies within its plane wherever the edges of a room pull it.
+_BLIND = 1e-4
 _STANDARD_ERRORS = 3.0
 # Length of a slide in fine correspondence distances: well beyond noise and pitch.
 _SLIDE = 2.0
@@ -42,7 +45,8 @@ def free_directions(target, source, found, support=0.0):
     normals lend each some resistance that is not there, so every suspect is tried: the source
     slides a finite way along it, and it is free if the distances to the best of the planes near
     the points *there* do not rise: their mean square by less than ``support`` times the square
-    of the slide, or than noise explains, beyond chance.
+    of the slide, or than noise explains, beyond chance. What the source's own normals do not see
+    at all is free without a trial: a surface resists along its normals alone.
 
     :param target: :class:`Surface`.
     :param source: :class:`Surface`, its origin at its centroid.
@@ -56,11 +60,24 @@ def free_directions(target, source, found, support=0.0):
     factor = np.linalg.inv(_whitening(found)).T
     if found.inliers < 6:
         return factor
+    seen, vectors = np.linalg.eigh(factor.T @ _seen_by(source, found.transform) @ factor)
+    unseen = factor @ vectors[:, seen < _BLIND]
+    if unseen.size:
+        factor = factor @ vectors[:, seen >= _BLIND]
     resistance, vectors = np.linalg.eigh(factor.T @ (found.hessian / found.inliers) @ factor)
     screws = factor @ vectors
-    free = [i for i in range(6) if resistance[i] < _SUSPECT]
+    free = [i for i in range(len(resistance)) if resistance[i] < _SUSPECT]
     free = [i for i in free if _slides(target, source, found, screws[:, i], support)]
-    return screws[:, free]
+    return np.hstack([unseen, screws[:, free]])
+
+
+def _seen_by(source, transform):
+    """(6, 6) mean over points of the square of a screw's motion along the source's own normals."""
+    some = sample(len(source), _SAMPLES[-1])
+    normals = source.normals[some] @ transform[:3, :3].T
+    levers = source.points[some] @ transform[:3, :3].T
+    jacobian = np.hstack([normals, np.cross(levers, normals)])
+    return jacobian.T @ jacobian / len(jacobian)
 
 
 def _whitening(found):
