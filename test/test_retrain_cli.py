@@ -17,6 +17,7 @@ pytest.importorskip('open3d')
 from recordings import FIRST, STEP, Robot, drive, room_points  # noqa: E402
 
 from dlc_ros.files import read_cloud, write_cloud, write_transform  # noqa: E402
+from dlc_ros.registration.confidence import GEOMETRIC  # noqa: E402
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions  # noqa: E402
 from dlc_ros.registration.se3 import make_transform, matrix_from_quaternion  # noqa: E402
 from dlc_ros.registration.weights import load_weights, save_weights  # noqa: E402
@@ -52,7 +53,7 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp('weights') / 'small.safetensors'
     net = DescriptorNet(NetOptions(width=32, heads=2, layers=1, keypoints=48, neighbours=8,
                                    affinity_width=16))  # fmt: skip
-    save_weights(path, net, {'name': 'random'})
+    save_weights(path, net, {'name': 'random', 'gate': GEOMETRIC.as_card()})
     return path
 
 
@@ -95,6 +96,10 @@ def test_whole_path_gives_weights_a_report_and_one_sentence(trained, weights):
     assert loaded.sha256 == facts['weights_sha256'] and 'recording' in loaded.card['data']
     assert loaded.card['scores']['held_out']['count'] >= 2
     assert loaded.card['started_from'] == load_weights(weights).sha256
+    assert loaded.confidence == GEOMETRIC  # of the old ones, as the card says
+    assert loaded.card['gate_fitted_to'] == loaded.card['started_from']
+    for seen in facts['gate'].values():
+        assert 0 <= seen['right'] <= seen['accepted'] <= facts['held_out']['count']
     assert 'dropped' in loaded.card['recording']['training poses that disagree with their clouds']
 
 

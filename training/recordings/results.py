@@ -25,6 +25,9 @@ def write_results(out, options, prepared, summary, held_out):
             summary['held_out'],
         ),
     ]
+    found = [f'{seen["accepted"]}, {seen["right"]}' for seen in summary['gate'].values()]
+    count = summary['held_out']['count']
+    rows.append(('accepted by the gate, and of these right', count, *found, '', ''))
     if summary['benchmark']:
         rows.append(_row('generated shapes (so3-crop)', summary['benchmark']))
     records = [json.loads(line) for line in (out / 'run' / 'log.jsonl').read_text().splitlines()]

@@ -16,6 +16,10 @@ from dlc_training.recordings.results import write_results
 from dlc_training.recordings.settings import NONE, source_of, training_config
 from dlc_training.recordings.trajectory import Trajectory, read_trajectory
 
+# The constants of the gate in a model card. A few hundred steps hardly move what the evidence
+# means; how often the gate is right with the new weights stands in the report.
+_GATE = 'gate'
+_BOTH = ('old', 'new')
 # How long processes wait for the one that reads the recording.
 _LONGEST_PREPARATION = timedelta(days=2)
 
@@ -95,6 +99,9 @@ def _card(options, prepared, trainer, old):
     configuration['data']['recordings'] = facts['recordings']
     configuration['initial_weights'] = Path(configuration['initial_weights']).name
     card['started_from'] = old.sha256 if old else 'random weights'
+    if old and _GATE in old.card:
+        card[_GATE] = old.card[_GATE]
+        card['gate_fitted_to'] = old.sha256
     return card
 
 
@@ -123,6 +130,7 @@ def _judge(options, prepared, old, weights, out):
         'old_sha256': old.sha256,
         'held_out': report.compare(held_out[0]['success'], held_out[1]['success'], clusters),
         'held_out_is_truth': is_truth,
+        'gate': {name: _gate(judged) for name, judged in zip(_BOTH, held_out, strict=True)},
         'benchmark': None,
     }
     if options.benchmark_pairs:
@@ -134,6 +142,12 @@ def _judge(options, prepared, old, weights, out):
         summary['benchmark'] = report.compare(hits['old'], hits['new'])
     deploy, sentence = report.verdict(summary['held_out'], summary['benchmark'], is_truth)
     return {**summary, 'deploy': deploy, 'verdict': sentence}, held_out
+
+
+def _gate(judged):
+    """How many held-out scans the gate accepted, and how many of these were right."""
+    accepted, right = (np.array(judged[name], bool) for name in ('accepted', 'success'))
+    return {'accepted': int(accepted.sum()), 'right': int((accepted & right).sum())}
 
 
 def _measured(path, prepared):

@@ -33,8 +33,8 @@ def find_truth(survey, recording, wishes=None, folder=None, quiet=False):
     """
     Sensor poses of a recording.
 
-    A trajectory file that was named; else the chain of transforms from map or odom; else
-    odometry or pose topics; else LiDAR odometry.
+    A trajectory file, which goes first because somebody named it; else the chain of transforms
+    from map or odom; else odometry or pose topics; else LiDAR odometry.
 
     :param survey: :class:`~dlc_training.recordings.survey.Survey`.
     :param recording: :class:`~dlc_training.recordings.sources.Recording`, read again only for
@@ -54,7 +54,12 @@ def known_truth(survey, wishes=None):
     """As :func:`find_truth`, but None where LiDAR odometry would have to be run."""
     wishes = wishes or Wishes()
     if wishes.trajectory:
-        return _from_file(survey, wishes), []
+        # Before what the recording has itself: nobody names a file to have it ignored, and a
+        # surveyed trajectory is named because /tf holds the poses of something worse.
+        named = _from_file(survey, wishes)
+        found, _ = known_truth(survey)
+        over = [f'not {found.provenance}: --trajectory goes first'] if found else []
+        return named, over
     reasons = []
     for find in (_from_transforms, _from_topics):
         found = find(survey, wishes, reasons)
