@@ -22,6 +22,7 @@ _GATE = 'gate'
 _BOTH = ('old', 'new')
 # How long processes wait for the one that reads the recording.
 _LONGEST_PREPARATION = timedelta(days=2)
+_PREPARED = 'dlc_retrain/prepared'
 
 
 def run(options):
@@ -38,7 +39,7 @@ def run(options):
         return dry_run(options, source, old)
     out = Path(options.out)
     if int(os.environ.get('RANK', 0)):
-        _wait_for_first()
+        _meeting = _wait_for_first()
         _train(options, old, quiet=True)
         return 0
     print('reading the recording', flush=True)
@@ -47,7 +48,7 @@ def run(options):
         print(f'  {what}: {value}')
     for note in prepared.notes:
         print(f'  note: {note}', flush=True)
-    _wait_for_first()
+    _meeting = _wait_for_first()
     trainer = _train(options, old, options.quiet)
     weights = out / 'weights.safetensors'
     card = _card(options, prepared, trainer, old)
@@ -62,14 +63,24 @@ def run(options):
 
 
 def _wait_for_first():
-    """Under ``torchrun``: wait until the first process has prepared the recording."""
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
-        return
-    from torch import distributed
+    """
+    Under ``torchrun``: wait until the first process has prepared the recording.
 
-    distributed.init_process_group('gloo', timeout=_LONGEST_PREPARATION)
-    distributed.barrier()
-    distributed.destroy_process_group()
+    No group of processes is made for this: a second one of the same name, for training, may find
+    the addresses that the first one left in the store.
+
+    :return: what the processes meet through, to be held until training has ended; None for one.
+    """
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
+        return None
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, _ = next(rendezvous('env://', timeout=_LONGEST_PREPARATION))
+    if rank:
+        store.wait([_PREPARED], _LONGEST_PREPARATION)
+    else:
+        store.set(_PREPARED, 'yes')
+    return store
 
 
 def _train(options, old, quiet):
