@@ -143,13 +143,19 @@ def test_shipped_weights_beat_random_ones_on_held_out_pairs(tmp_path):
     held_out = validation.Validation(3, validation.TUNING)
     torch.manual_seed(0)
     save_weights(tmp_path / 'random.safetensors', DescriptorNet(load_weights().net.options), {})
-    shares = {}
+    shares, hinges = {}, {}
     for name, weights in (('shipped', None), ('random', tmp_path / 'random.safetensors')):
         found = held_out.descent(weights)
         shares[name] = np.mean(found['reached'])
         assert len(found['steps']) == sum(found['reached']) == len(found['rotation'])
         assert all(1 <= steps <= len(validation.SCHEDULE) for steps in found['steps'])
         assert len(found['bias_rotation']) == 3
+        assert len(found['margin']) == len(found['reached']) - sum(found['reached'])
+        rays = held_out.rays(weights)
+        assert {len(values) for values in rays.values()} == {4}
+        assert all(0 <= share <= 1 for values in rays.values() for share in values)
+        hinges[name] = np.mean(rays['satisfied'])
+    assert hinges['shipped'] > hinges['random']
     assert shares['shipped'] > shares['random'] + 0.3
     registered = held_out.registration(None)
     right = (np.array(registered['rotation']) < 5) & (np.array(registered['translation']) < 0.1)

@@ -96,8 +96,9 @@ def table(result):
     """Markdown: one row an objective and budget, all seeds together."""
     lines = [
         '| budget | objective | steps | time a step / none | starts reached % | minus none '
-        '| EM steps | end deg / units | bias deg / units | registered % | minus none |',
-        '|---' * 11 + '|',
+        '| EM steps | end deg / units | bias deg / units | ranked % | hinges % | rising % '
+        '| registered % | minus none |',
+        '|---' * 14 + '|',
     ]
     for row in result['rows']:
         versus = [
@@ -109,6 +110,8 @@ def table(result):
             f'| {row["time_ratio"]:.2f} | {row["reached"]:.1f} | {versus[0]} '
             f'| {row["em_steps"]:.1f} | {row["rotation"]:.2f} / {row["translation"]:.4f} '
             f'| {row["bias_rotation"]:.2f} / {row["bias_translation"]:.4f} '
+            f'| {row["ranked"]:.1f} | {row["satisfied"]:.1f} '
+            f'| {row["rising"]:.1f} / {row["rising_settled"]:.1f} '
             f'| {row["success"]:.1f} | {versus[1]} |'
         )
     angles = ', '.join(map(str, ANGLES))
@@ -117,8 +120,11 @@ def table(result):
         f'{result["seeds"]} seed(s), {result["pairs"]} held-out pairs. Reached: of descents from '
         f'{angles} deg and {LENGTH} network units away, without a features-only stage. End, EM '
         'steps: medians of those reached. Bias: median distance from the truth to the minimum '
-        'that a descent from it ends in. Registered: the whole registrar, within 5 deg / 0.1. '
-        'Brackets: 95 % bootstrap over pairs.',
+        'that a descent from it ends in. Ranked: of the wrong ends of a descent, those with more '
+        'energy than that minimum. Hinges: growth and star hinges that are satisfied, all betas. '
+        'Rising: rays within the radius of their beta on which the energy only rises, from the '
+        'truth / from its own minimum there. Registered: the whole registrar, within 5 deg / '
+        '0.1. Brackets: 95 % bootstrap over pairs.',
         '',
     ]
     return '\n'.join(lines)
@@ -162,6 +168,7 @@ def _run(config, folder, validation, progress, begin):
         'step_seconds': trainer.step_seconds,
         'weights': str(weights.relative_to(folder.parent)),
         'descent': validation.descent(weights),
+        'rays': validation.rays(weights),
         'registration': validation.registration(weights),
     }
     configuration = json.loads(config.model_dump_json())
@@ -190,6 +197,11 @@ def _result(config, runs, pairs, tuned):
                 'steps': np.mean([run['steps'] for run in own]),
                 'time_ratio': _mean(own, 'step_seconds') / _mean(none, 'step_seconds'),
                 'reached': 100 * np.mean(_all(own, 'descent', 'reached')),
+                'ranked': 100 * np.mean(np.array(_all(own, 'descent', 'margin')) > 0),
+                **{
+                    key: 100 * np.mean(_all(own, 'rays', key))
+                    for key in ('satisfied', 'rising', 'rising_settled')
+                },
                 'success': 100 * np.mean(_all(own, 'registration', 'success')),
                 'reached_minus_none': _versus(own, none, name, 'descent', 'reached'),
                 'success_minus_none': _versus(own, none, name, 'registration', 'success'),

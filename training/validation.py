@@ -1,12 +1,14 @@
 """How well a network's landscape leads to the truth, on pairs of shapes it was not trained on."""
 
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
 from dlc_ros.registration.energy import BETAS
-from dlc_ros.registration.predictor import Predictor
+from dlc_ros.registration.predictor import RANKING_BETA, Predictor
 from dlc_ros.registration.registrar import Registrar
 from dlc_training.evaluate.crops import so3_crop_pair
+from dlc_training.evaluate.landscape import measure_rays
 from dlc_training.evaluate.metrics import rotation_error_deg, translation_error
 from dlc_training.evaluate.pair import apply, pose
 from dlc_training.evaluate.shapes import GeneratedShapes
@@ -45,14 +47,15 @@ class Validation:
         :param weights: weights file.
         :return: dict of lists, one entry a pair and start: ``angle``, ``reached`` (bool), and of
             those reached ``steps`` (until it stays within the limits), ``rotation`` [deg] and
-            ``translation`` [network units] at the end; ``bias_rotation`` and
-            ``bias_translation``, one a pair: from the truth to where a descent from it ends.
+            ``translation`` [network units] at the end, of the others ``margin``: how much higher
+            the energy is there than where a descent from the truth ends [nats, ranking beta];
+            ``bias_rotation`` and ``bias_translation``, one a pair: from the truth to that end.
         """
         predictor = Predictor.load(weights)
         found = {
             name: []
             for name in (
-                'angle', 'reached', 'steps', 'rotation', 'translation', 'bias_rotation',
+                'angle', 'reached', 'steps', 'rotation', 'translation', 'margin', 'bias_rotation',
                 'bias_translation',
             )
         }  # fmt: skip
@@ -72,8 +75,10 @@ class Validation:
             found['bias_rotation'].append(float(path[-1, 0, 0]))
             found['bias_translation'].append(float(path[-1, 0, 1]))
             within = (path[:, 1:] < REACHED).all(-1)
-            for angle, inside, (rotation, translation) in zip(
-                ANGLES, within.T, path[-1, 1:], strict=True
+            tensors = torch.tensor(poses[None, :, :3]).float()
+            values = landscape.value_network(tensors[..., :3], tensors[..., 3], RANKING_BETA)[0]
+            for angle, inside, (rotation, translation), value in zip(
+                ANGLES, within.T, path[-1, 1:], values[1:], strict=True
             ):
                 found['angle'].append(angle)
                 found['reached'].append(bool(inside[-1]))
@@ -82,7 +87,20 @@ class Validation:
                     found['steps'].append(int(outside[-1]) + 2 if len(outside) else 1)
                     found['rotation'].append(float(rotation))
                     found['translation'].append(float(translation))
+                else:
+                    found['margin'].append(float(value - values[0]))
         return found
+
+    def rays(self, weights):
+        """
+        Shape of the landscape about the truth; see :func:`measure_rays`.
+
+        :return: dict of lists, one entry a beta: shares ``satisfied``, ``rising`` and
+            ``rising_settled``.
+        """
+        found = measure_rays(weights, GeneratedShapes(self._split), len(self._pairs), self._split)
+        names = ('satisfied', 'rising', 'rising_settled')
+        return {name: [row[name] for row in found] for name in names}
 
     def registration(self, weights):
         """
