@@ -73,7 +73,12 @@ def anchor(index, odometry, reference, weights, median_range, first=None, quiet=
     start, pose = seeds[0]
     runs = (range(start, len(index)), range(start - 1, -1, -1))
     with tqdm(
-        total=len(index), desc='placing', unit='scan', disable=quiet, leave=False, mininterval=1
+        total=len(index),
+        desc='placing',
+        unit='scan',
+        disable=quiet or None,
+        leave=False,
+        mininterval=1,
     ) as bar:
         for run in runs:
             last, at = pose, start
@@ -101,7 +106,8 @@ def _search(index, odometry, way, registrar, median_range, quiet):
     order = order[0][np.argsort(order[1])]
     answers = []
     for done, n in enumerate(
-        tqdm(order, 'searching', unit='place', disable=quiet, leave=False, mininterval=1), 1
+        tqdm(order, 'searching', unit='place', disable=quiet or None, leave=False, mininterval=1),
+        1,
     ):
         near = np.flatnonzero(np.abs(way - way[n]) <= _WINDOW * median_range)
         near = near[np.linspace(0, len(near) - 1, min(len(near), 12)).astype(int)]

@@ -49,7 +49,7 @@ def check_training_poses(index, poses, numbers, reference, median_range, quiet=F
     most = float(np.clip(_MOST_SHIFT * median_range, *_SHIFT_BOUNDS))
     rows = []
     for n in tqdm(
-        numbers, 'checking poses', unit='scan', disable=quiet, leave=False, mininterval=1
+        numbers, 'checking poses', unit='scan', disable=quiet or None, leave=False, mininterval=1
     ):
         pose = inverse(frame.transform) @ poses[n]
         try:

@@ -109,7 +109,12 @@ def _ingest(folder, recording, survey, reader, shards, missing, quiet):
     scans = {shard: {} for shard in missing}
     left = {shard: len(shards[shard]) for shard in missing}
     with tqdm(
-        total=len(wanted), desc='indexing', unit='scan', disable=quiet, leave=False, mininterval=1
+        total=len(wanted),
+        desc='indexing',
+        unit='scan',
+        disable=quiet or None,
+        leave=False,
+        mininterval=1,
     ) as bar:
         for message in recording.messages([survey.cloud_topic]):
             if not wanted:

@@ -42,7 +42,7 @@ def judge_held_out(folder, index, poses, numbers, reference, weights, median_ran
     limits = success_limits(median_range)
     rows = []
     for n in tqdm(
-        numbers, 'held-out scans', unit='scan', disable=quiet, leave=False, mininterval=1
+        numbers, 'held-out scans', unit='scan', disable=quiet or None, leave=False, mininterval=1
     ):
         key = str(int(n))
         if key not in answers:

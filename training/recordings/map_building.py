@@ -101,7 +101,7 @@ def take_drift_out(index, poses, median_range, quiet=False):
         range(len(index)),
         'taking drift out',
         unit='scan',
-        disable=quiet,
+        disable=quiet or None,
         leave=False,
         mininterval=1,
     ):

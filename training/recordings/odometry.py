@@ -60,7 +60,7 @@ def _run(recording, survey, kept, key, stamps, poses, quiet):
         'odometry',
         len(survey.stamps_ns),
         unit='cloud',
-        disable=quiet,
+        disable=quiet or None,
         leave=False,
         mininterval=1,
     ) as bar:

@@ -78,7 +78,7 @@ def simulate(folder, seed=0, rooms=8, truth='odometry', laps=1, people=3, lidar=
     store = distro_typestore()
     with Recorder(recording, store) as recorder:
         _write_frames(recorder, store, drive, truth)
-        for start in tqdm(starts, 'driving', unit='scan', disable=quiet, file=sys.stderr):
+        for start in tqdm(starts, 'driving', unit='scan', disable=quiet or None, file=sys.stderr):
             columns = start + np.round(lidar.times * 1e9).astype(np.int64)
             poses = _poses_at(drive, columns) @ MOUNT
             walking = _people_at(building.way, people, (start - starts[0]) * 1e-9, poses[0])

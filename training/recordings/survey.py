@@ -99,7 +99,7 @@ def survey(recording, topic=None, body_reach=1.0, point_times='auto', quiet=Fals
         'looking',
         total,
         unit='msg',
-        disable=quiet,
+        disable=quiet or None,
         leave=False,
         mininterval=1,
     ):
