@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip('small_gicp', reason='small_gicp is not installed')
 
 from dlc_ros.registration.se3 import exp_so3  # noqa: E402
-from dlc_training.evaluate import degenerate, negatives, view_ambiguity  # noqa: E402
+from dlc_training.evaluate import degenerate, negatives, strata, view_ambiguity  # noqa: E402
 from dlc_training.evaluate.pair import apply, pose  # noqa: E402
 from dlc_training.evaluate.partial_view import partial_view_pair, visible  # noqa: E402
 from dlc_training.evaluate.shapes import FileShapes, GeneratedShapes  # noqa: E402
@@ -22,7 +22,19 @@ def test_negatives_are_the_same_by_seed_and_hold_two_clouds(kind):
     other = negatives.draw_negative(shapes, kind, 3, 4)
     np.testing.assert_array_equal(first.source, again.source)
     assert len(first.source) != len(other.source) or not np.allclose(first.source, other.source)
-    assert min(len(first.source), len(first.target)) > 500
+    assert min(len(first.source), len(first.target)) >= 300
+
+
+@pytest.mark.parametrize('stratum', strata.STRATA)
+def test_the_truth_of_a_good_pair_lays_much_of_its_source_on_the_target(stratum):
+    first, second = strata.stratum_pairs(GeneratedShapes(4), stratum, 2, 4)
+    assert first.shape != second.shape
+    (again, _) = strata.stratum_pairs(GeneratedShapes(4), stratum, 2, 4)
+    np.testing.assert_array_equal(first.source, again.source)
+    for pair in (first, second):
+        near = cKDTree(pair.target).query(apply(pair.truth, pair.source))[0] < 0.1
+        assert near.mean() > 0.3
+        assert np.linalg.norm(pair.target - pair.target.mean(0), axis=1).max() < 2.5
 
 
 def test_what_fits_somewhere_is_no_negative():

@@ -59,6 +59,29 @@ def test_results_are_kept_and_a_damaged_file_is_computed_again(tmp_path, shapes,
     assert evaluate('a') != first
 
 
+def noted(number, folder):
+    """The number, and a file that says that this was called."""
+    with open(os.path.join(folder, str(number)), 'a') as file:
+        file.write('x')
+    return 2 * number
+
+
+def test_a_long_measurement_goes_on_where_it_was_cut_off(tmp_path):
+    calls = tmp_path / 'calls'
+    calls.mkdir()
+
+    def measure(count, key='a'):
+        with Runner(cache=tmp_path / 'cache', quiet=True) as runner:
+            tasks = [(number, str(calls)) for number in range(count)]
+            return runner.resume('numbers', noted, tasks, key)
+
+    assert measure(50) == [2 * number for number in range(50)]
+    assert measure(120) == [2 * number for number in range(120)]
+    assert {len(file.read_text()) for file in calls.iterdir()} == {1}
+    measure(50, 'b')
+    assert len((calls / '3').read_text()) == 2 and len((calls / '60').read_text()) == 1
+
+
 def test_judgements_are_the_same_when_they_come_from_the_disk(tmp_path, shapes, pairs):
     def judge():
         with Runner(cache=tmp_path, quiet=True) as runner:

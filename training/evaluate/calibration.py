@@ -21,11 +21,8 @@ from dlc_training.evaluate.metrics import (
     translation_error,
 )
 from dlc_training.evaluate.negatives import KINDS, draw_negative
-from dlc_training.evaluate.pair import Pair
-from dlc_training.evaluate.protocols import PROTOCOLS
-from dlc_training.evaluate.runner import digest_of
 from dlc_training.evaluate.shapes import open_shapes
-from dlc_training.evaluate.strata import STRATA, stratum_pairs
+from dlc_training.evaluate.strata import STRATA, clear_pairs
 from dlc_training.evaluate.symmetry import nearest_truth
 from dlc_training.evaluate.watched import Watched
 
@@ -128,10 +125,8 @@ def collect(runner, weights, shapes, positives, negatives):
     shapes = open_shapes(shapes, CALIBRATION_SEED)
     examples, distances, group = [], {}, 0
     for stratum in STRATA:
-        pairs = stratum_pairs(shapes, stratum, positives, CALIBRATION_SEED)
-        groups, ambiguous = runner.judge(PROTOCOLS['so3-crop'], shapes, pairs, digest_of(pairs))
-        clear: list[Pair] = [p for p, flag in zip(pairs, ambiguous, strict=True) if not flag]
-        tasks = [(pair, groups[pair.shape], weights) for pair in clear]
+        clear = clear_pairs(runner, shapes, stratum, positives, CALIBRATION_SEED)
+        tasks = [(*pair, weights) for pair in clear]
         distances[stratum] = []
         for rows, distance in runner.map(stratum, watch_pair, tasks):
             group += 1

@@ -14,6 +14,8 @@ from dlc_training.evaluate.baselines import (
 )
 from dlc_training.evaluate.crops import SAMPLES, CropOptions
 from dlc_training.evaluate.pair import apply, crop_half_space, jitter, pose
+from dlc_training.evaluate.partial_view import partial_view_pair
+from dlc_training.evaluate.strata import PLACES, place_pair
 
 # A source fits a whole surface when all but this share of its noise-free points lie this near.
 MISFITTING_SHARE, MISFIT = 0.12, 0.06
@@ -46,13 +48,16 @@ def draw_negative(shapes, kind, index, seed):
     Drawn again until it has no answer: from none of 25 starts does a GICP of the noise-free
     source onto the whole target bring all but 12 % of it within 0.06, six standard deviations of
     the noise. What is seen decides, so a mug and the same mug without its handle are no pair
-    where the crop hid the handle.
+    where the crop hid the handle. Views and places, which are whole scenes, are taken as drawn.
 
     :param shapes: see :func:`~dlc_training.evaluate.shapes.open_shapes`.
     :param kind: key of :data:`KINDS`.
     :return: :class:`Negative`.
     """
     rng = np.random.default_rng([seed, 5, list(KINDS).index(kind), index])
+    if kind in SCENES:
+        source, target = KINDS[kind](shapes, index, rng)
+        return Negative(kind, source, target)
     for _ in range(_ATTEMPTS):
         source, target, whole, same = KINDS[kind](shapes, index, rng)
         if not _fits(source, whole):
@@ -126,12 +131,29 @@ def _look_alike(shapes, index, rng):
     return source, crop_half_space(whole, _KEEP, rng)[0], whole, change == 3
 
 
+def _another_view(shapes, index, rng):
+    """What a sensor sees of one shape among other things, and the model of another one."""
+    seed, first, second = rng.integers(1_000), rng.integers(4_000), rng.integers(4_000)
+    source = partial_view_pair(shapes, int(first), int(seed), 1_000).source
+    return source, partial_view_pair(shapes, int(second), int(seed), 1_000).target
+
+
+def _another_place(shapes, index, rng):
+    """Clouds of two places of one kind: rooms, what a camera saw of them, LiDAR scans."""
+    kind = PLACES[index % len(PLACES)]
+    first, second = (place_pair(kind, int(n), 0) for n in rng.integers(10**6, 10**9, 2))
+    return first.source, second.target
+
+
 KINDS = {
     'another shape': _another,
     'too little overlap': _apart,
     'noise': _noise,
     'look-alike': _look_alike,
+    'another view': _another_view,
+    'another place': _another_place,
 }
+SCENES = ('another view', 'another place')
 _KEEP = CropOptions().keep
 
 

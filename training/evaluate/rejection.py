@@ -1,13 +1,19 @@
 """``dlc-eval rejection``: what is turned away, what is not, and whether covariances are honest."""
 
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 from scipy.stats import chi2
 
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.registrar import Registrar
 from dlc_ros.registration.se3 import exp_so3, log_so3
-from dlc_training.evaluate import degenerate, negatives
+from dlc_training.data import scene_pairs
+from dlc_training.evaluate import crops, degenerate, negatives, partial_view, strata
 from dlc_training.evaluate.crops import SAMPLES
+from dlc_training.evaluate.methods import fingerprint
 from dlc_training.evaluate.metrics import (
     SUCCESS,
     is_within,
@@ -15,10 +21,8 @@ from dlc_training.evaluate.metrics import (
     translation_error,
 )
 from dlc_training.evaluate.pair import apply, jitter, pose
-from dlc_training.evaluate.protocols import PROTOCOLS
-from dlc_training.evaluate.runner import digest_of
 from dlc_training.evaluate.scan_to_map import repeated_rooms
-from dlc_training.evaluate.strata import STRATA, stratum_pairs
+from dlc_training.evaluate.strata import STRATA, clear_pairs
 from dlc_training.evaluate.symmetry import find_symmetries, nearest_truth
 
 INSIDE = float(chi2.ppf(0.95, 6))
@@ -139,28 +143,32 @@ def measure(runner, shapes, weights, seed, count, pairs):
         stratum, lists of what the ``judge_`` functions return.
     """
     found = {'negatives': {}, 'degenerate': {}, 'ambiguous': {}, 'good': {}}
+    key = _digest(shapes, seed, weights)
     for kind in negatives.KINDS:
         tasks = [(shapes, kind, i, seed, weights) for i in range(count)]
-        found['negatives'][kind] = runner.map(kind, judge_negative, tasks)
+        found['negatives'][kind] = runner.resume(kind, judge_negative, tasks, key)
     for kind in degenerate.KINDS:
         tasks = [(kind, i, seed, weights) for i in range(pairs)]
-        found['degenerate'][kind] = runner.map(kind, judge_degenerate, tasks)
+        found['degenerate'][kind] = runner.resume(kind, judge_degenerate, tasks, key)
     # About one shape in ten has a discrete symmetry.
     tasks = [(shapes, shapes.index_of(i), seed, weights) for i in range(12 * pairs)]
-    symmetric = runner.map('symmetric', judge_symmetric, tasks)
+    symmetric = runner.resume('symmetric', judge_symmetric, tasks, key)
     found['ambiguous']['symmetric, seen whole'] = [row for row in symmetric if row][:pairs]
     tasks = [(i, seed, weights) for i in range(pairs)]
-    found['ambiguous']['two equal rooms'] = runner.map('rooms', judge_repeated, tasks)
+    found['ambiguous']['two equal rooms'] = runner.resume('rooms', judge_repeated, tasks, key)
     for stratum in STRATA:
-        drawn = stratum_pairs(shapes, stratum, pairs, seed)
-        groups, ambiguous = runner.judge(PROTOCOLS['so3-crop'], shapes, drawn, digest_of(drawn))
-        tasks = [
-            (pair, groups[pair.shape], weights)
-            for pair, flag in zip(drawn, ambiguous, strict=True)
-            if not flag
-        ]
-        found['good'][stratum] = runner.map(stratum, judge_good, tasks)
+        tasks = [(*pair, weights) for pair in clear_pairs(runner, shapes, stratum, pairs, seed)]
+        found['good'][stratum] = runner.resume(stratum, judge_good, tasks, key)
     return found
+
+
+def _digest(shapes, seed, weights):
+    """Digest of what answers depend on: shapes, weights, the registrar, and these pairs."""
+    settings = SimpleNamespace(weights=weights, unit=1.0)
+    digest = hashlib.sha256(f'{fingerprint("dlc_ros", settings)} {shapes.label} {seed}'.encode())
+    for module in (negatives, degenerate, strata, partial_view, crops, scene_pairs):
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()
 
 
 def used(row):

@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,6 +26,9 @@ ONE_THREAD = {
     'TBB_NUM_THREADS': '1',
     'OMP_WAIT_POLICY': 'passive',
 }
+
+# Results of a long measurement that are computed, and kept, together.
+_PIECE = 50
 
 
 class Runner:
@@ -66,6 +70,21 @@ class Runner:
             raise DlcError(
                 f'a worker died while running {name}; leave it out with --methods'
             ) from None
+
+    def resume(self, name, function, tasks, key):
+        """
+        As :meth:`map`, kept piece by piece: the same call goes on where it was cut off.
+
+        :param function: returns what JSON holds.
+        :param key: digest of everything that the results depend on.
+        """
+        results = []
+        for first in range(0, len(tasks), _PIECE):
+            piece = tasks[first : first + _PIECE]
+            title = f'{name} {first + len(piece)}/{len(tasks)}'
+            digest = hashlib.sha256(f'{key} {name} {first} {len(piece)}'.encode()).hexdigest()
+            results += self._kept(digest, partial(self.map, title, function, piece))
+        return results
 
     def run(self, name, method, pairs, key):
         """
