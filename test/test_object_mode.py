@@ -141,7 +141,8 @@ def test_an_initial_pose_of_the_object(tmp_path):
 def test_with_several_objects_commands_must_name_one(tmp_path):
     rig = object_rig(tmp_path, names=('mug', 'box'))
     result = rig.localizer.on_initial_pose(0, 'camera', np.eye(4), np.eye(6))
-    assert not result.accepted and '2 objects' in result.message
+    assert not result.accepted and 'one of mug, box' in result.message
+    assert not rig.localizer.on_initial_pose(0, 'camera', np.eye(4), np.eye(6), 'jug').accepted
     result = rig.localizer.load_reference(rig.files['map'])
     assert not result.accepted and 'name=file' in result.message
     assert rig.localizer.load_reference(f'lid={rig.files["map"]}').accepted
@@ -196,3 +197,14 @@ def test_an_object_that_rested_is_followed_when_it_is_pushed(tmp_path):
     (transform,) = seen(rig, 2.0, pushed).transforms
     np.testing.assert_allclose(transform.matrix, pushed, atol=1e-9)
     assert seen(rig, 2.1, pose(translation=(3.0, 0, 0)) @ pushed).transforms == ()
+
+
+def test_an_object_that_was_taken_away_is_no_fault_of_the_cloud(tmp_path):
+    rig = object_rig(tmp_path, **{'objects.search_budget': 0.0})
+    seen(rig, 0)
+    away = pose(translation=(40, 0, 0)) @ CAMERA_FROM_MUG
+    assert not seen(rig, 0.1, away).transforms
+    assert rig.status('input', 0.1).level == 0
+    entry = rig.status('pose of mug', 0.1)
+    assert 'points lie where it is expected' in entry.message
+    assert (entry.level, entry.values['rejected']) == (1, '1')

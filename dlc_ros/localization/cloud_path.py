@@ -4,7 +4,7 @@ from dlc_ros.errors import DlcError, TransformUnavailable
 from dlc_ros.localization.instances import Claims
 from dlc_ros.localization.intake import CloudRefused
 from dlc_ros.localization.output import AlignedCloud, Hypotheses, Output
-from dlc_ros.localization.registering import attempt
+from dlc_ros.localization.registering import attempt, nothing_there
 from dlc_ros.localization.scene import Cloud
 from dlc_ros.localization.tracker import KnownPose
 from dlc_ros.localization.units import unit_doubt
@@ -124,13 +124,17 @@ class CloudPath:
             if prior is not None and tracker.pose.accepted and in_time:
                 attempts.append(None)
             reference = tracker.reference
+            fewest = belief.parameters.registration.min_points
         cloud = reference.cloud
         points = claims.points_for(cloud)
         hypotheses = ()
         for start in attempts:
             # What rested may be pushed: its points are where it can have got to.
             region = belief.mode.region(points, start and (reach or start), cloud)
-            result = attempt(reference, region, start, reach, claims.shared(cloud))
+            if len(region) < min(fewest, len(points)):
+                result = nothing_there(len(region), len(points))
+            else:
+                result = attempt(reference, region, start, reach, claims.shared(cloud))
             with belief.lock:
                 if tracker.epoch != epoch:
                     belief.monitor.superseded += 1
@@ -156,7 +160,7 @@ class CloudPath:
             if tracker.epoch == epoch:
                 tracker.fail(reason, belief.parameters.tracking.lost_after)
             # Too few points beside what other instances took is no fault of the cloud.
-            if result.registration is not None or len(points) < len(scene.points):
+            if not result.broken or len(points) < len(scene.points):
                 belief.monitor.rejected(tracker.name)
             else:
                 belief.report('cloud', f'{tracker.name}: cloud not registered: {reason}')

@@ -56,6 +56,19 @@ def attempt(reference, points, prior, reach, several):
         return done(None, Decision(False, f'{type(error).__name__}: {error}'), broken=True)
 
 
+def nothing_there(near, count):
+    """
+    Say that hardly a point lies where the reference is expected, which is no fault of the cloud.
+
+    :param near: points that do.
+    :param count: points of the scene.
+    :returns: :class:`Attempt`.
+    """
+    return Attempt(
+        None, Decision(False, f'{near} of {count} points lie where it is expected'), 0.0
+    )
+
+
 def _register(reference, points, prior):
     if prior is None:
         return reference.registrar.register(points)
