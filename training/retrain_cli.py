@@ -134,7 +134,7 @@ def _parser():
         type=int,
         default=0,
         metavar='N',
-        help='optimiser steps (default 600, or 7000 from random weights)',
+        help='optimiser steps (default 400, or 7000 from random weights)',
     )
     train.add_argument(
         '--set',
