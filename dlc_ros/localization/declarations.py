@@ -243,6 +243,16 @@ class Dds(_Group):
     )
 
 
+class NodeRegistration(RegistrationOptions):
+    """Options of the registration; a base_link is upright unless the robot climbs or flies."""
+
+    upright: bool = setting(
+        True,
+        'Map mode: z of frames.base and of the map point up, to a few degrees, so that a search '
+        'tries every place and yaw; false for a robot that tilts. Not used in object mode.',
+    )
+
+
 class Parameters(_Group):
     """All parameters of the localizer."""
 
@@ -290,7 +300,7 @@ class Parameters(_Group):
     prior: PriorGrowth = PriorGrowth()
     saved_pose: SavedPose = SavedPose()
     dds: Dds = Dds()
-    registration: RegistrationOptions = RegistrationOptions()
+    registration: NodeRegistration = NodeRegistration()
 
     @model_validator(mode='after')
     def _one_parent(self):

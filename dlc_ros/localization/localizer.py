@@ -58,9 +58,10 @@ class Localizer:
         registrar_factory=make_registrar,
     ):
         log = log or logging.getLogger('dlc_ros.localizer')
-        self._loader = ReferenceLoader(
-            parameters.weights, parameters.registration, registrar_factory
-        )
+        options = parameters.registration
+        if parameters.mode != 'map':  # objects lie as they fell
+            options = options.model_copy(update={'upright': False})
+        self._loader = ReferenceLoader(parameters.weights, options, registrar_factory)
         if parameters.mode == 'map':
             mode = MapMode(parameters, lookup, parent_of or (lambda frame: None))
             files = {parameters.frames.map: parameters.reference}

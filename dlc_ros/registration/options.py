@@ -38,6 +38,11 @@ class RegistrationOptions(BaseModel):
     refine_method: Literal['GICP', 'PLANE_ICP', 'ICP'] = setting(
         'GICP', 'ICP variant of the refinement.'
     )
+    upright: bool = setting(
+        False,
+        'Cloud and reference have their z axes up, to a few degrees, and the cloud was seen from'
+        ' near its origin: every place and yaw is searched. The node sets it in map mode.',
+    )
     max_correspondence_distance: float = setting(
         0.0,
         'Finest correspondence distance of the refinement; 0 picks it from the reference.',

@@ -1,6 +1,7 @@
 """ICP on full-resolution clouds, from a predicted pose to the final one."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -84,23 +85,45 @@ class Source:
 
 
 class Refiner:
-    """Refines poses of clouds against one reference, whose tree and normals are built once."""
+    """
+    Refines poses of clouds against one reference, whose tree and normals are built once.
 
-    def __init__(self, reference, options=None):
+    :ivar radius: of the reference [m].
+    """
+
+    def __init__(self, reference, options=None, at_once=True):
         """
         Prepare the reference.
 
         :param reference: (N, 3) float64 in a local frame [m].
         :param options: :class:`RegistrationOptions`.
+        :param at_once: prepare it now; else each resolution when it is needed, the coarse one
+            without the full one.
         :raises ParameterError: if the chosen library is not installed.
         """
         self.options = options or RegistrationOptions()
         if self.options.refiner == 'open3d':
             _require_open3d()
-        self.target = Surface(
-            reference, self.options.voxel_size, _MAX_REFERENCE, self.options.threads
-        )
-        self._coarse_target = self.target.thinned(_COARSE_REFERENCE)
+        self._reference, self._at_once = reference, at_once
+        if at_once:
+            self.radius = self.target.radius
+            self.coarse_target  # noqa: B018 (built now)
+            self._reference = None
+        else:
+            self.radius = self.coarse_target.radius
+
+    @cached_property
+    def target(self):
+        """The reference at full resolution, a :class:`Surface`."""
+        options = self.options
+        return Surface(self._reference, options.voxel_size, _MAX_REFERENCE, options.threads)
+
+    @cached_property
+    def coarse_target(self):
+        """The reference on which candidates compete, a :class:`Surface`."""
+        if self._at_once or len(self._reference) < 1.5 * _COARSE_REFERENCE:
+            return self.target.thinned(_COARSE_REFERENCE)
+        return Surface(self._reference, max_points=_COARSE_REFERENCE, threads=self.options.threads)
 
     def prepare(self, source):
         """
@@ -115,7 +138,7 @@ class Refiner:
 
     def start_distance(self, source):
         """First correspondence distance [m] from a good start, about three coarse pitches off."""
-        return _START_PITCHES * max(self._coarse_target.pitch, source.coarse.pitch)
+        return _START_PITCHES * max(self.coarse_target.pitch, source.coarse.pitch)
 
     def fine_distance(self, source):
         """Correspondence distance of the last level [m] for a :class:`Surface` of a source."""
@@ -133,7 +156,7 @@ class Refiner:
         """
         start_distance = start_distance or self.start_distance(source)
         iterations = min(self.options.max_iterations, _COMPETING_ITERATIONS)
-        return self._run(self._coarse_target, source.coarse, init, start_distance, iterations)
+        return self._run(self.coarse_target, source.coarse, init, start_distance, iterations)
 
     def refine(self, source, init, start_distance=None):
         """
@@ -158,7 +181,7 @@ class Refiner:
         :param refinement: what :meth:`compete` returned.
         :returns: :class:`Refinement`.
         """
-        if source.full is source.coarse and self.target is self._coarse_target:
+        if source.full is source.coarse and self.target is self.coarse_target:
             return refinement
         return self.refine(source, refinement.transform, refinement.agreement.distance)
 
@@ -170,7 +193,7 @@ class Refiner:
         :param transform: (4, 4) ``T_target_source``.
         :returns: :class:`Agreement`.
         """
-        target = self._coarse_target
+        target = self.coarse_target
         return agreement(target, source.coarse, transform, self._fine(target, source.coarse))
 
     def stay(self, source, transform):
@@ -181,7 +204,7 @@ class Refiner:
         :param transform: (4, 4) ``T_target_source``.
         :returns: two :class:`Refinement`, of the thinned and of the full clouds.
         """
-        pairs = (self._coarse_target, source.coarse), (self.target, source.full)
+        pairs = (self.coarse_target, source.coarse), (self.target, source.full)
         return tuple(
             Refinement(transform, agreement(*pair, transform, self._fine(*pair)), 0, True)
             for pair in pairs

@@ -4,8 +4,11 @@ import time
 
 import numpy as np
 
+from dlc_ros.registration.atlas import Atlas, Site
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
+from dlc_ros.registration.contest import Contest
+from dlc_ros.registration.correlative import UprightSearch
 from dlc_ros.registration.gate import judge
 from dlc_ros.registration.host import Host
 from dlc_ros.registration.majority import majority
@@ -15,16 +18,18 @@ from dlc_ros.registration.prior import PosePrior
 from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.result import Registration, Status
 from dlc_ros.registration.se3 import compose, compose_jacobians, inverse, symmetric
-from dlc_ros.registration.selection import Answer, Selection
+from dlc_ros.registration.selection import Answer
 from dlc_ros.registration.uncertainty import CORRELATION, plane_spread, pose_covariance
 
-# First correspondence distance of a start that nobody predicted, at most, in radii of the
-# smaller cloud: about 15 degrees of turn.
-_COARSE_RADII = 0.25
 # Largest correspondence distance in radii of the source: coarser clouds lie on anything.
 _COARSEST = 0.5
-# How many times as many hypotheses are looked at when the first ones do not convince.
-_SECOND_LOOK = 4
+# Poses that a search of an upright reference proposes, the share of the best one's score that
+# each must have, and the windows about them that are looked at.
+_PROPOSALS = 12
+_LIKELY = 0.7
+_SITES = 6
+# Sites at which the predictor proposes more when the first candidates do not convince.
+_LOOKED_AT_AGAIN = 2
 
 
 class Registrar:
@@ -54,6 +59,9 @@ class Registrar:
         self._host = None
         if self.options.use_predictor:
             self._host = Host(weights, self.options.device, self._refiner.target.points)
+        self._whole = Site(self._refiner, self._host, whole=True)
+        self._atlas = Atlas(local, self._host, self.options)
+        self._search = UprightSearch(self._refiner.target, local)
 
     @property
     def provenance(self):
@@ -104,43 +112,40 @@ class Registrar:
             return self._refused(mismatch, frame, clock)
 
         def search():
-            return self._search(local, frame, prior, mismatch, clock)
+            return self._register(local, frame, prior, mismatch, clock)
 
         return self._host.run(search) if self._host else search()
 
-    def _search(self, local, frame, prior, mismatch, clock):
+    def _register(self, local, frame, prior, mismatch, clock):
         """Register a checked cloud in its local frame."""
         source = self._refiner.prepare(local)
         clock.lap('reduce')
         coarse = self._too_coarse(source.full)
         if coarse:
             return self._refused(f'{mismatch}; {coarse}' if mismatch else coarse, frame, clock)
-        landscape = self._landscape(source)
-        starts = self._starts(source, prior, landscape)
+        contests = self._contests(source, -frame.origin, prior)
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
-        candidates = [self._refiner.compete(source, *start) for start in starts]
-        # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
-        # out better, and near it a scene in which things moved must not count as another one.
-        reach = np.inf if prior is None else prior.reach(source.full.radius)
-        witness = landscape if reach > _COARSE_RADII * source.full.radius else None
-        selection = self._selection(source, prior, witness)
-        chosen = selection.choose(candidates)
-        if witness is not None and selection.doubts(chosen):
-            more = landscape.propose(prior, _SECOND_LOOK * self.options.hypotheses)
-            candidates += [self._refiner.compete(source, h.transform) for h in more]
-            chosen = selection.choose(candidates)
-        answer = Answer(chosen, self._refiner.finish(source, chosen))
+        for contest in contests:
+            contest.compete()
+        won = self._winner(contests)
+        if won.doubtful:
+            for contest in contests[:_LOOKED_AT_AGAIN]:
+                contest.look_again()
+            won = self._winner(contests)
+        answer = Answer(won.chosen, won.refiner.finish(source, won.chosen))
         clock.lap('refine')
-        answer = self._observed(source, answer, prior)
+        answer = self._observed(won.refiner, source, answer, prior)
         best, free = answer.best, answer.free
-        evidence = selection.evidence(answer, candidates)
+        elsewhere = [c.chosen for c in contests if c is not won and not c.doubtful]
+        evidence = won.evidence(answer, elsewhere)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
         if mismatch and verdict.status is not Status.ACCEPTED:
             reason = f'{mismatch}; {reason}'
         degenerate = verdict.status is Status.DEGENERATE
-        covariance = self._covariance(best.agreement, free, source.full)
+        target = won.refiner.target
+        covariance = pose_covariance(best.agreement, free, target, source.full, self._radius)
         # From the local source frame back to the given one: the lever arm.
         lever, _ = compose_jacobians(best.transform, inverse(frame.transform))
         screws = lever @ free if degenerate else np.zeros((6, 0))
@@ -158,7 +163,11 @@ class Registrar:
                 self._given(rival.transform, frame) for rival in evidence.rivals if rival.equal
             ),
             free_directions=screws / np.linalg.norm(screws, axis=0),
-            candidates=tuple(self._given(candidate.transform, frame) for candidate in candidates),
+            candidates=tuple(
+                self._given(candidate.transform, frame)
+                for contest in contests
+                for candidate in contest.candidates
+            ),
         )
 
     def _too_coarse(self, source):
@@ -186,67 +195,60 @@ class Registrar:
             transform, np.diag(spread**2), 0.0, Status.REJECTED, reason, clock.stages
         )
 
-    def _landscape(self, source):
-        """The predictor's energy over poses of this source; None without a predictor."""
-        if self._host is None:
-            return None
-        predictor, reference = self._host.predictor, self._host.reference
-        return predictor.landscape(
-            predictor.describe(source.full.points, reference.scale), reference
-        )
+    def _contests(self, source, viewpoint, prior):
+        """Where in the reference a source may lie: a :class:`Contest` for each site."""
+        large = self._atlas.is_for(source.full, self._refiner.target)
+        upright = self.options.upright
+        near = prior is not None and prior.reach(source.full.radius) < source.full.radius
+        if upright and large and near:
+            sites = self._atlas.sites(source.full, [prior.transform])
+        elif upright and not near:
+            allowed = None if prior is None else prior.plausible
+            found = self._search.propose(source.full, viewpoint, _PROPOSALS, allowed)
+            likely = [p.transform for p in found if p.score > _LIKELY * found[0].score]
+            sites = self._atlas.sites(source.full, likely) if large else {self._whole: likely}
+        else:
+            sites = {}
+        contests = []
+        for site, transforms in list(sites.items())[:_SITES] or [(self._whole, [])]:
+            contest = self._contest(site, source, prior)
+            contest.enter(transforms)
+            contests.append(contest)
+            if site is self._whole or near:
+                contest.predict()
+        return contests
 
-    def _starts(self, source, prior, landscape):
-        """Poses to refine, each with its first correspondence distance (None: near)."""
-        starts = []
-        if landscape is not None:
-            found = landscape.propose(prior, self.options.hypotheses)
-            starts = [(hypothesis.transform, None) for hypothesis in found]
-            if prior is not None:
-                starts = [start for start in starts if prior.plausible(start[0])]
-        if prior is not None or landscape is None:
-            guess = np.eye(4) if prior is None else prior.transform
-            near = 0.5 * self._refiner.start_distance(source)
-            if not any(_apart(guess, start, source.full) < near for start, _ in starts):
-                starts.append((guess, None))
-            radius = min(self._refiner.target.radius, source.full.radius)
-            reach = radius if prior is None else prior.reach(radius)
-            wide = min(reach, _COARSE_RADII * radius)
-            if wide > 2.0 * self._refiner.start_distance(source):
-                starts.append((guess, wide))
-        return starts
-
-    def _selection(self, source, prior, witness):
-        """How candidates of a source compete."""
+    def _contest(self, site, source, prior):
         learned = self._host.predictor.loaded.confidence if self._host else None
-        sure = self.options.min_confidence
-        return Selection(self._refiner, source, prior, witness, learned, sure)
+        return Contest(site, source, prior, learned, self.options)
 
-    def _observed(self, source, answer, prior):
+    def _winner(self, contests):
+        """The contest whose chosen candidate is the likeliest."""
+        return max(contests, key=lambda contest: contest.rank)
+
+    def _observed(self, refiner, source, answer, prior):
         """
         An answer with its free directions.
 
         Where it contradicts the prior and only a few points say so, that of most points instead.
         """
-        target, found = self._refiner.target, answer.best.agreement
+        target, found = refiner.target, answer.best.agreement
         support = 0.0 if prior is None else self.options.min_support
         free = free_directions(target, source.full, found, support)
         answer = answer._replace(free=free)
         if prior is None:
             return answer
-        if not prior.contradicted(found.transform, self._covariance(found, free, source.full)):
+        covariance = pose_covariance(found, free, target, source.full, self._radius)
+        if not prior.contradicted(found.transform, covariance):
             return answer
         spread = np.sqrt(CORRELATION) * plane_spread(found, target, source.full, self._radius)
         most = majority(target, source.full, prior, found.transform, found.distance, spread)
         if most is None:
             return answer
-        chosen, best = self._refiner.stay(source, most.transform)
+        chosen, best = refiner.stay(source, most.transform)
         if GEOMETRIC.confidence(Fit.of(chosen.agreement)) < self.options.min_confidence:
             return answer
         return Answer(chosen, best, most.free, most.held)
-
-    def _covariance(self, found, free, source):
-        """(6, 6) of a pose between the local frames."""
-        return pose_covariance(found, free, self._refiner.target, source, self._radius)
 
     def _given(self, transform, frame):
         """A transform between the local frames as one between the given frames."""
@@ -264,12 +266,6 @@ def register(source, target, init=None):
     :raises DlcError: what :class:`Registrar` raises.
     """
     return Registrar(target).register(source, init)
-
-
-def _apart(one, other, source):
-    """Root mean square distance of a source's points between two poses (4, 4) [m], about."""
-    turn = np.linalg.norm(one[:3, :3] - other[:3, :3]) / np.sqrt(3.0)
-    return np.hypot(np.linalg.norm(one[:3, 3] - other[:3, 3]), turn * source.radius)
 
 
 class _Stopwatch:

@@ -62,13 +62,18 @@ class Selection:
         prior = self._prior
         if prior is not None:
             candidates = [c for c in candidates if prior.plausible(c.transform)] or candidates
-        fits = self.fits(candidates)
+        return max(zip(self._ranks(candidates), candidates, strict=True), key=lambda e: e[0])[1]
+
+    def rank(self, candidate):
+        """Tuple by which a candidate is compared with others; the larger wins."""
+        return self._ranks([candidate])[0]
+
+    def _ranks(self, candidates):
         # Where the confidence saturates, the agreement decides.
-        likeliest = max(
-            range(len(candidates)),
-            key=lambda i: (round(self.confidence(fits[i]), 3), candidates[i].score),
-        )
-        return candidates[likeliest]
+        return [
+            (round(self.confidence(fit), 3), candidate.score)
+            for fit, candidate in zip(self.fits(candidates), candidates, strict=True)
+        ]
 
     def doubts(self, candidate):
         """Whether a candidate would be rejected."""
@@ -82,12 +87,14 @@ class Selection:
             seen = self._refiner.compare(self._source, best.transform)
         return Fit.of(seen, self._support([best.transform])[0])
 
-    def evidence(self, answer, candidates):
+    def evidence(self, answer, candidates, elsewhere=()):
         """
         What the gate wants to know about an answer.
 
         :param answer: :class:`Answer`.
         :param candidates: list of :class:`Refinement`, the chosen one among them.
+        :param elsewhere: :class:`Refinement` of the same source onto other parts of the
+            reference, those that convince there.
         :returns: :class:`Evidence`.
         """
         chosen, best = answer.chosen, answer.best
@@ -99,19 +106,25 @@ class Selection:
             score=chosen.score,
             free_directions=answer.free,
             radius=self._source.full.radius,
-            rivals=self._rivals(chosen, candidates, answer.free),
+            rivals=self._rivals(chosen, candidates, answer.free, elsewhere),
             contradicting=answer.held,
         )
 
-    def _rivals(self, chosen, candidates, free):
+    def _rivals(self, chosen, candidates, free, elsewhere):
         """The other candidates, compared with the chosen one."""
         found, prior = chosen.agreement, self._prior
+        # Of other parts of the reference other points were compared: the source's alone count.
+        own = slice(found.compared)
+        compared = [(c, slice(None)) for c in candidates] + [(c, own) for c in elsewhere]
         rivals = []
-        for candidate in candidates:
+        for candidate, part in compared:
             if candidate is chosen:
                 continue
-            difference = found.qualities - candidate.agreement.qualities
+            difference = found.qualities[part] - candidate.agreement.qualities[part]
             chance = difference.std() * np.sqrt(_COMPARED / len(difference))
+            deficit = found.score - candidate.score
+            if part is own:
+                deficit = float(difference.mean())
             motion = unexplained_motion(found, candidate.transform, free)
             told_apart = prior is not None and prior.separates(
                 chosen.transform, candidate.transform
@@ -120,7 +133,7 @@ class Selection:
                 Rival(
                     transform=candidate.transform,
                     motion=motion / found.distance,
-                    deficit=found.score - candidate.score,
+                    deficit=deficit,
                     deficit_error=float(chance),
                     excluded=told_apart,
                 )

@@ -36,57 +36,31 @@ class Watched(Registrar):
         :return: the refined pose (4, 4) likewise, and its :class:`Fit`.
         """
         local = compose(inverse(self._frame.transform), transform, inverse(self._from_source))
-        refinement = self._refiner.compete(self._source, local)
+        refinement = self._won.refined(local)
         pose = compose(self._frame.transform, refinement.transform, self._from_source)
-        return pose, self._fit(refinement)
+        return pose, self._won.selection.fits([refinement])[0]
 
     def energies(self, transforms):
         """Energies (P,) at the ranking beta of poses (P, 4, 4), frames of the given clouds."""
         before, after = inverse(self._frame.transform), inverse(self._from_source)
-        return self._seen.energies(before @ transforms @ after)
+        return self._won.energies(before @ transforms @ after)
 
-    def _landscape(self, source):
-        self._source, self._seen = source, super()._landscape(source)
-        return self._seen
-
-    def _selection(self, *arguments):
-        self._judging = _Remembering(super()._selection(*arguments))
-        return self._judging
+    def _winner(self, contests):
+        self._won = super()._winner(contests)
+        return self._won
 
     @property
     def fits(self):
-        return self._judging.fits(self._judging.candidates)
+        return self._won.selection.fits(self._won.candidates)
 
     @property
     def chosen(self):
-        return self._judging.chosen
+        return next(i for i, c in enumerate(self._won.candidates) if c is self._won.chosen)
 
     @property
     def fit(self):
-        return self._judging.judged
+        return self._won.fit
 
     def confidence(self, fit):
         """How sure a pose with this :class:`Fit` would be."""
-        return self._judging.confidence(fit)
-
-    def _fit(self, refinement):
-        return self._judging.fits([refinement])[0]
-
-
-class _Remembering:
-    """A selection, and what it was asked and answered last."""
-
-    def __init__(self, selection):
-        self._selection = selection
-        self.fits, self.doubts = selection.fits, selection.doubts
-        self.confidence = selection.confidence
-
-    def choose(self, candidates):
-        winner = self._selection.choose(candidates)
-        self.candidates = list(candidates)
-        self.chosen = next(i for i, c in enumerate(candidates) if c is winner)
-        return winner
-
-    def evidence(self, answer, candidates):
-        self.judged = self._selection.judged(answer)
-        return self._selection.evidence(answer, candidates)
+        return self._won.selection.confidence(fit)

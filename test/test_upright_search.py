@@ -1,0 +1,147 @@
+"""An upright cloud in a map much larger than itself: found anywhere, never in its twin."""
+
+import numpy as np
+import pytest
+import scenes
+from scipy.spatial.transform import Rotation
+
+from dlc_ros import Registrar, RegistrationOptions, Status
+from dlc_ros.registration.se3 import inverse, make_transform, rotation_angle_deg, transform_points
+from dlc_ros.registration.windows import window_at, window_radius
+
+# What the weights know must not decide here.
+UPRIGHT = RegistrationOptions(use_predictor=False, upright=True)
+SIZE = np.array([5.0, 4.0, 2.6])
+PER_ROOM = 6_000
+ORIGIN = np.array([4000.0, -700.0, 30.0])  # of the map's frame: far away, as maps have it
+
+
+def room(seed, count, rng):
+    """A furnished room about the origin, floor at z = 0: (count, 3), sampled by ``rng``."""
+    draw = np.random.default_rng(seed)
+    things = []
+    for _ in range(7):
+        size = draw.uniform(0.3, 1.2, 3)
+        spot = draw.uniform(-0.5, 0.5, 2) * (SIZE[:2] - size[:2])
+        things.append((size, np.append(spot, 0.5 * size[2])))
+    shares = rng.multinomial(count, [0.6] + [0.4 / len(things)] * len(things))
+    points = [scenes.box(shares[0], rng, SIZE) + [0.0, 0.0, 0.5 * SIZE[2]]]
+    points += [
+        scenes.box(share, rng, size) + centre
+        for share, (size, centre) in zip(shares[1:], things, strict=True)
+    ]
+    return np.vstack(points) + 0.01 * rng.normal(size=(count, 3))
+
+
+def storey(seeds, rng):
+    """Rooms side by side in rows of four, one a seed; their centres (R, 3) and points (N, 3)."""
+    rows = -(-len(seeds) // 4)
+    centres = np.array([(x * 5.4, y * 4.4, 0.0) for y in range(rows) for x in range(4)])
+    centres = centres[: len(seeds)] + ORIGIN
+    return centres, np.vstack(
+        [room(s, PER_ROOM, rng) + c for s, c in zip(seeds, centres, strict=True)]
+    )
+
+
+def pose(place, yaw, rng):
+    """``T_map_base`` of a base that stands at a place, tilted by a degree."""
+    tilt = np.radians(1.0) * rng.normal(size=2)
+    return make_transform(Rotation.from_euler('zyx', (yaw, *tilt)).as_matrix(), place)
+
+
+def scan(seed, centre, truth, rng):
+    """Another sampling of a room, as seen from a base at ``truth``."""
+    return transform_points(inverse(truth), room(seed, 4_000, rng) + centre)
+
+
+def errors(transform, truth):
+    return (
+        rotation_angle_deg(transform[:3, :3], truth[:3, :3]),
+        np.linalg.norm(transform[:3, 3] - truth[:3, 3]),
+    )
+
+
+@pytest.fixture(scope='module')
+def building():
+    centres, points = storey(range(12), np.random.default_rng(0))
+    return centres, Registrar(points, options=UPRIGHT)
+
+
+@pytest.mark.parametrize('which', (0, 3, 6, 11))
+def test_a_room_is_found_among_many_from_any_yaw(building, which):
+    rng = np.random.default_rng(which)
+    centres, registrar = building
+    truth = pose(centres[which] + [0.8, -0.5, 0.3], rng.uniform(-np.pi, np.pi), rng)
+    found = registrar.register(scan(which, centres[which], truth, rng))
+    angle, length = errors(found.transform, truth)
+    assert found.status is Status.ACCEPTED, found.reason
+    assert angle < 0.5 and length < 0.03
+
+
+def test_equal_clouds_give_equal_bits_whatever_was_looked_for_before(building):
+    rng = np.random.default_rng(5)
+    centres, registrar = building
+    clouds = []
+    for which in (2, 9):
+        truth = pose(centres[which], 1.0, rng)
+        clouds.append(scan(which, centres[which], truth, rng))
+    first = [registrar.register(cloud).transform for cloud in clouds]
+    again = [registrar.register(cloud).transform for cloud in reversed(clouds)]
+    np.testing.assert_array_equal(first, again[::-1])
+
+
+@pytest.mark.parametrize('twins', ('beside', 'above'))
+def test_one_of_two_equal_rooms_is_not_accepted(twins):
+    rng = np.random.default_rng(7)
+    centres, points = storey([0, 1, 2, 3, 4, 5, 6, 0 if twins == 'beside' else 7], rng)
+    offset = centres[7] - centres[0]
+    if twins == 'above':
+        offset = np.array([0.0, 0.0, 3.1])
+        points = np.vstack([points, room(0, PER_ROOM, rng) + centres[0] + offset])
+    truth = pose(centres[0] + [0.5, 0.2, 0.3], 2.0, rng)
+    cloud = scan(0, centres[0], truth, rng)
+    registrar = Registrar(points, options=UPRIGHT)
+    found = registrar.register(cloud)
+    assert found.status is Status.AMBIGUOUS, found.reason
+    twin = make_transform(truth[:3, :3], truth[:3, 3] + offset)
+    answers = [found.transform, *found.alternatives]
+    for expected in (truth, twin):
+        assert min(errors(answer, expected)[1] for answer in answers) < 0.05
+
+    # What is known of the place decides: within 2 m, any yaw.
+    known = np.diag(np.square([2.0, 2.0, 0.5, 0.05, 0.05, 1.5]))
+    found = registrar.register(cloud, pose(twin[:3, 3] + [1.0, -1.0, 0.1], 0.9, rng), known)
+    assert found.status is Status.ACCEPTED, found.reason
+    assert errors(found.transform, twin)[1] < 0.05
+
+
+def test_a_place_that_the_map_does_not_show_is_not_accepted(building):
+    rng = np.random.default_rng(11)
+    _, registrar = building
+    truth = pose(ORIGIN, 0.3, rng)
+    found = registrar.register(scan(99, ORIGIN, truth, rng))
+    assert not found.accepted  # its walls are those of the other rooms
+
+
+def test_a_prior_in_a_large_map_is_tracked(building):
+    rng = np.random.default_rng(13)
+    centres, registrar = building
+    truth = pose(centres[5] + [-1.0, 0.5, 0.3], -2.0, rng)
+    start = make_transform(truth[:3, :3], truth[:3, 3] + [0.1, -0.1, 0.0])
+    known = np.diag(np.square([0.1, 0.1, 0.02, 0.02, 0.02, 0.05]))
+    found = registrar.register(scan(5, centres[5], truth, rng), start, known)
+    angle, length = errors(found.transform, truth)
+    assert found.status is Status.ACCEPTED, found.reason
+    assert angle < 0.5 and length < 0.03
+
+
+def test_a_window_holds_what_lies_within_its_radius_of_the_cloud():
+    rng = np.random.default_rng(0)
+    reference, cloud = rng.uniform(-20, 20, (5000, 3)), rng.normal(size=(400, 3)) + [3.0, 0, 0]
+    truth = pose([1.0, 2.0, 0.0], 0.7, rng)
+    centre = truth[:3, :3] @ cloud.mean(axis=0) + truth[:3, 3]
+    distances = np.linalg.norm(cloud - cloud.mean(axis=0), axis=1)
+    radius = window_radius(cloud)
+    assert np.quantile(distances, 0.95) < radius < 1.3 * np.quantile(distances, 0.95)
+    expected = np.linalg.norm(reference - centre, axis=1) < radius
+    np.testing.assert_array_equal(window_at(reference, cloud, truth), expected)
