@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 pytest.importorskip('rosbags')
 pytest.importorskip('open3d')
@@ -21,6 +22,7 @@ from dlc_ros.registration.confidence import GEOMETRIC  # noqa: E402
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions  # noqa: E402
 from dlc_ros.registration.se3 import make_transform, matrix_from_quaternion  # noqa: E402
 from dlc_ros.registration.weights import load_weights, save_weights  # noqa: E402
+from dlc_training.recordings.judge import stand_upright  # noqa: E402
 from dlc_training.recordings.lidar import Lidar  # noqa: E402
 from dlc_training.recordings.report import compare, verdict  # noqa: E402
 from dlc_training.recordings.simulate import simulate  # noqa: E402
@@ -98,6 +100,8 @@ def test_whole_path_gives_weights_a_report_and_one_sentence(trained, weights):
     assert loaded.card['started_from'] == load_weights(weights).sha256
     assert loaded.confidence == GEOMETRIC  # of the old ones, as the card says
     assert loaded.card['gate_fitted_to'] == loaded.card['started_from']
+    assert facts['windows']['count'] == facts['held_out']['count']
+    assert 'turned anyhow' in page
     for seen in facts['gate'].values():
         assert 0 <= seen['right'] <= seen['accepted'] <= facts['held_out']['count']
     assert 'dropped' in loaded.card['recording']['training poses that disagree with their clouds']
@@ -248,6 +252,14 @@ def test_verdict_follows_from_the_intervals(old, new, lost, deploy, start):
     found, sentence = verdict(held_out, benchmark, is_truth=True)
     assert found == deploy and sentence.startswith(start) and sentence.endswith('.')
     assert 'no truth' in verdict(held_out, benchmark, is_truth=False)[1]
+
+
+@pytest.mark.parametrize(('lean', 'upright'), [(0.0, True), (3.0, True), (8.0, False)])
+def test_a_sensor_that_leans_is_not_judged_as_an_upright_one(lean, upright):
+    poses = np.tile(np.eye(4), (4, 1, 1))
+    poses[:, :3, :3] = Rotation.from_euler('z', np.arange(4)[:, None]).as_matrix()
+    poses[2, :3, :3] = Rotation.from_euler('zx', (1.0, np.radians(lean))).as_matrix()
+    assert stand_upright(poses) == upright
 
 
 def test_few_scans_tell_nothing():

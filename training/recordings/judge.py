@@ -10,7 +10,8 @@ from tqdm import tqdm
 from dlc_ros.errors import CloudError
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.registrar import Registrar
-from dlc_ros.registration.se3 import inverse, rotation_angle_deg
+from dlc_ros.registration.se3 import inverse, rotation_angle_deg, transform_points
+from dlc_ros.registration.windows import window, window_radius
 from dlc_training.recordings.files import read_json, write_json
 
 # A scan is placed right within these (protocol `scan-to-map`), or, where scans are smaller than
@@ -23,33 +24,81 @@ def success_limits(median_range):
     return SUCCESS_DEG, min(SUCCESS_M, _SUCCESS_SHARE * median_range)
 
 
+# Sensors that lean by no more than this in the reference [deg] stand upright.
+_LEANING_DEG = 5.0
+# How far the middle of a window is off the scan's, at most, in its own radii.
+_AWAY = 1 / 3
+
+
+def stand_upright(poses):
+    """Whether all sensors (N, 4, 4) stand upright in the reference."""
+    return bool((poses[:, 2, 2] > np.cos(np.radians(_LEANING_DEG))).all())
+
+
 def judge_held_out(folder, index, poses, numbers, reference, weights, median_range, quiet=False):
     """
     Register held-out scans against the whole reference, nothing known beforehand.
 
-    Every answer is kept in ``folder`` as it comes, so an interrupted judgement goes on.
+    Where the sensor stands upright, that is known, as it is to a node in map mode. Every answer
+    is kept in ``folder`` as it comes, so an interrupted judgement goes on.
 
     :param poses: (N, 4, 4) ``T_reference_sensor`` of all scans; those of ``numbers`` are judged.
     :param weights: :class:`~dlc_ros.registration.weights.LoadedWeights`.
     :return: dict of lists, one entry a scan: ``number``, ``rotation_deg``, ``translation_m``,
         ``success``, ``accepted``, ``cpu_ms``.
     """
+    upright = stand_upright(poses[numbers])
+    options = RegistrationOptions(device='cpu', upright=upright)
+    registrars = []  # one, made when the first scan has no answer yet
+
+    def registrar_for(_number):
+        if not registrars:
+            registrars.append(Registrar(reference, str(weights.path), options))
+        return registrars[0]
+
+    path = _answers(folder, 'held_out', index, reference, weights, upright)
+    return _judge(path, index, poses, numbers, registrar_for, success_limits(median_range), quiet)
+
+
+def judge_in_windows(folder, index, poses, numbers, reference, weights, median_range, quiet=False):
+    """
+    Register held-out scans, turned in any way, to the part of the reference around them.
+
+    The part is a window as large as the scan, whose middle is a little off. This is what the
+    network has to answer without the help of gravity; arguments and answer are those of
+    :func:`judge_held_out`.
+    """
+    options = RegistrationOptions(device='cpu')
+
+    def registrar_for(number):
+        scan = transform_points(poses[number], index.scan(number).astype(np.float64))
+        radius = window_radius(scan)
+        rng = np.random.default_rng([number, 47])
+        aside = rng.normal(size=3) * (1, 1, 0.1)
+        aside *= rng.uniform(0, _AWAY) * radius / np.linalg.norm(aside)
+        part = reference[window(reference, scan.mean(0) + aside, radius)]
+        return Registrar(part, str(weights.path), options)
+
+    path = _answers(folder, 'windows', index, reference, weights)
+    return _judge(path, index, poses, numbers, registrar_for, success_limits(median_range), quiet)
+
+
+def _answers(folder, name, index, reference, weights, *more):
+    """File of the answers to one set of problems by one weights file."""
     digest = hashlib.sha256(index.facts['key'].encode() + weights.sha256.encode())
-    digest.update(np.ascontiguousarray(reference).tobytes())
-    path = Path(folder) / f'held_out_{digest.hexdigest()[:16]}.json'
+    digest.update(np.ascontiguousarray(reference).tobytes() + repr(more).encode())
+    return Path(folder) / f'{name}_{digest.hexdigest()[:16]}.json'
+
+
+def _judge(path, index, poses, numbers, registrar_for, limits, quiet):
     answers = read_json(path) or {}
-    registrar = None
-    limits = success_limits(median_range)
     rows = []
     for n in tqdm(
         numbers, 'held-out scans', unit='scan', disable=quiet or None, leave=False, mininterval=1
     ):
         key = str(int(n))
         if key not in answers:
-            if registrar is None:
-                options = RegistrationOptions(device='cpu')
-                registrar = Registrar(reference, str(weights.path), options)
-            answers[key] = _answer(registrar, index.scan(n))
+            answers[key] = _answer(registrar_for, int(n), index.scan(n))
             if len(answers) % 20 == 0:
                 write_json(path, answers)
         rows.append((int(n), *_errors(answers[key], poses[n]), answers[key]))
@@ -64,9 +113,11 @@ def judge_held_out(folder, index, poses, numbers, reference, weights, median_ran
     }
 
 
-def _answer(registrar, scan):
+def _answer(registrar_for, number, scan):
     start = time.process_time()
     try:
+        registrar = registrar_for(number)
+        start = time.process_time()
         found = registrar.register(scan)
         transform, accepted = found.transform.tolist(), bool(found.accepted)
     except CloudError:

@@ -28,6 +28,11 @@ def write_results(out, options, prepared, summary, held_out):
     found = [f'{seen["accepted"]}, {seen["right"]}' for seen in summary['gate'].values()]
     count = summary['held_out']['count']
     rows.append(('accepted by the gate, and of these right', count, *found, '', ''))
+    rows.append(
+        _row(
+            'the same, turned anyhow, in the part of the reference about them', summary['windows']
+        )
+    )
     if summary['benchmark']:
         rows.append(_row('generated shapes (so3-crop)', summary['benchmark']))
     records = [json.loads(line) for line in (out / 'run' / 'log.jsonl').read_text().splitlines()]

@@ -9,7 +9,11 @@ import numpy as np
 from dlc_ros.errors import FileError
 from dlc_ros.registration.weights import load_weights, save_weights
 from dlc_training.recordings import report
-from dlc_training.recordings.judge import judge_benchmark, judge_held_out
+from dlc_training.recordings.judge import (
+    judge_benchmark,
+    judge_held_out,
+    judge_in_windows,
+)
 from dlc_training.recordings.planning import dry_run
 from dlc_training.recordings.preparation import prepare
 from dlc_training.recordings.results import write_results
@@ -127,13 +131,16 @@ def _judge(options, prepared, old, weights, out):
     numbers = numbers[:: max(1, len(numbers) // options.judge_scans)]
     cache = out / 'judged'
     print(f'judging old and new weights on {len(numbers)} held-out scans', flush=True)
-    held_out = [
-        judge_held_out(
-            cache, prepared.index, poses, numbers, prepared.labels.reference, which,
-            prepared.median_range, options.quiet,
-        )
-        for which in (old, new)
-    ]  # fmt: skip
+    held_out, windows = (
+        [
+            judge(
+                cache, prepared.index, poses, numbers, prepared.labels.reference, which,
+                prepared.median_range, options.quiet,
+            )
+            for which in (old, new)
+        ]
+        for judge in (judge_held_out, judge_in_windows)
+    )  # fmt: skip
     clusters = report.clusters_of(len(numbers))
     summary = {
         'command': options.command_line,
@@ -141,6 +148,7 @@ def _judge(options, prepared, old, weights, out):
         'old_sha256': old.sha256,
         'held_out': report.compare(held_out[0]['success'], held_out[1]['success'], clusters),
         'held_out_is_truth': is_truth,
+        'windows': report.compare(windows[0]['success'], windows[1]['success'], clusters),
         'gate': {name: _gate(judged) for name, judged in zip(_BOTH, held_out, strict=True)},
         'benchmark': None,
     }
