@@ -7,7 +7,7 @@ from scipy.stats import chi2
 for module in ('torch', 'small_gicp'):
     pytest.importorskip(module, reason=f'{module} is not installed')
 
-from dlc_ros.registration.confidence import GEOMETRIC, Fit  # noqa: E402
+from dlc_ros.registration.confidence import GEOMETRIC, TERMS, Fit  # noqa: E402
 from dlc_training.evaluate.calibration import (  # noqa: E402
     GEOMETRY,
     LEARNED,
@@ -24,19 +24,21 @@ KINDS = ('so3-crop', 'look-alike')
 
 
 def examples(count=4000, seed=0):
-    """Answers whose odds of being right are exp(8 contrast - 6 log residual - 5)."""
+    """Answers whose odds of being right are exp(3 - 30 hovering - 4 log typical residual)."""
     rng = np.random.default_rng(seed)
     out = []
     for index in range(count):
-        fit = Fit(*rng.uniform((0.4, 0.5, 0.2, 0.4, 0.0), (1.0, 2.0, 1.0, 1.0, 0.7)))
-        odds = 8 * fit.contrast - 6 * np.log(fit.residual_ratio) - 5
+        lowest = (0.4, 0.5, 0.2, 0.4, 0.4, 0.1, 0.0, 0.0, 0.0)
+        highest = (1.0, 2.0, 1.0, 1.0, 2.0, 1.0, 0.3, 0.1, 0.7)
+        fit = Fit(*rng.uniform(lowest, highest))
+        odds = 3 - 30 * fit.hovering - 4 * np.log(fit.typical_ratio)
         right = rng.uniform() < 1 / (1 + np.exp(-odds))
         out.append(Example(index, KINDS[int(not right)], features_of(fit), bool(right), True))
     return out
 
 
 def test_features_are_what_the_gate_weighs():
-    fit = Fit(0.9, 0.8, 0.7, 0.6, 0.5)
+    fit = Fit(0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.03, 0.02, 0.3)
     example = Example(0, 'so3-crop', features_of(fit), True, True)
     (value,) = confidences(GEOMETRIC, [example])
     assert value == pytest.approx(GEOMETRIC.confidence(fit))
@@ -45,9 +47,10 @@ def test_features_are_what_the_gate_weighs():
 def test_a_known_law_is_found_again():
     found = fit_model(examples(), LEARNED, 0.04).as_card()
     # One ratio: the bias is set by the share of false rejects, and a ridge shrinks all weights.
-    assert found['contrast'] / found['log_residual'] == pytest.approx(-8 / 6, rel=0.3)
-    assert abs(found['normals']) < 0.1 * abs(found['contrast'])
-    assert 'coverage' not in found
+    # One ratio: the bias is set by the share of false rejects, and a ridge shrinks all weights.
+    assert found['hovering'] / found['log_typical'] == pytest.approx(30 / 4, rel=0.3)
+    assert abs(found['log_support']) < 0.1 * abs(found['log_typical'])
+    assert set(found) == {'bias', *LEARNED}
 
 
 @pytest.mark.parametrize('names', [LEARNED, GEOMETRY])
@@ -62,9 +65,7 @@ def test_the_wanted_share_of_right_answers_is_rejected_at_one_half(names):
 def test_better_evidence_never_counts_against_a_pose():
     data = [e._replace(right=not e.right) for e in examples(800)]
     model = fit_model(data, NAMES, 0.05).as_card()
-    assert model.pop('log_residual') <= 0
-    model.pop('bias')
-    assert min(model.values()) >= 0
+    assert all(model[name] * TERMS[name].sign >= 0 for name in NAMES)
 
 
 def test_a_higher_threshold_rejects_more_and_accepts_less():

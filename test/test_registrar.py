@@ -34,7 +34,9 @@ LOADED = SimpleNamespace(
     path='weights',
     sha256='0',
     trained_on='',
-    confidence=Model(-12.4, {'log_residual': -7.8, 'normals': 11.9, 'support': 4.3}),
+    confidence=Model(
+        3.5, {'log_typical': -1.7, 'hovering': -15.0, 'log_hold': 0.5, 'log_support': 1.0}
+    ),
 )
 
 

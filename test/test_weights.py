@@ -117,7 +117,7 @@ def test_the_gates_constants_are_written_into_the_card_and_nothing_else_changes(
     path.write_bytes(good)
     before = load_weights(path)
     assert before.confidence is UNFITTED and 'not calibrated' in before.trained_on
-    model = Model(-9.0, {'log_residual': -5.0, 'support': 7.5})
+    model = Model(2.0, {'log_residual': -5.0, 'log_support': 2.5})
     save_confidence(path, model)
     after = load_weights(path)
     assert after.confidence == model and 'not calibrated' not in after.trained_on

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlc_ros.registration.misfit import correlation, regions, systematic_misfit
 from dlc_ros.registration.se3 import inverse, skew, transform_points
 from dlc_ros.registration.surface import sample
 
@@ -11,6 +12,11 @@ from dlc_ros.registration.surface import sample
 _SAMPLES = 2_500
 # Share of the pitch by which samples of one noise-free surface may miss each other's planes.
 _DISCRETE = 0.2
+# Points beside a surface: farther from its planes than this, nearer to its points than that, in
+# correspondence distances.
+_BESIDE, _NEARBY = 0.5, 2.0
+# Standard deviations per median of absolute values, of a normal distribution.
+_DEVIATIONS = 1.4826
 
 
 @dataclass(frozen=True)
@@ -31,8 +37,18 @@ class Agreement:
         ways; at a right pose points lie on the surface or, past its border, far from it.
     :param residual: root mean square point-to-plane distance of the source's inliers [m]; NaN
         without inliers.
+    :param typical_residual: standard deviation of most of these distances, by their median [m]: at
+        a right pose a few are large, where something moved, at a wrong one all; NaN likewise.
     :param expected_residual: what the roughness of the two clouds alone would leave [m].
     :param normal_agreement: mean |cosine| between the normals of matched points, 0..1.
+    :param systematic: by how much whole regions of the inliers lie off the planes, see
+        :func:`dlc_ros.registration.misfit.systematic_misfit` [m]; NaN likewise.
+    :param correlation: how many inliers share one error,
+        :func:`dlc_ros.registration.misfit.correlation`; 0 where that cannot be told.
+    :param hovering: share of the source's points beside the other surface though near it: the
+        nearest point is within twice ``distance``, its plane farther than half of it, 0..1.
+    :param hold: smallest share of a motion that the planes of the matched points resist, with
+        turns measured at the source's radius, 0..1; a scrap of surface matches anywhere.
     :param hessian: (6, 6) ``sum J^T J`` of the point-to-plane residuals of the inliers, scaled
         to all source points; order x y z roll pitch yaw, target axes, error convention of
         :mod:`dlc_ros.registration.se3`.
@@ -50,8 +66,13 @@ class Agreement:
     reverse_fraction: float
     contrast: float
     residual: float
+    typical_residual: float
     expected_residual: float
     normal_agreement: float
+    systematic: float
+    correlation: float
+    hovering: float
+    hold: float
     hessian: np.ndarray
     motion: np.ndarray
     inliers: float
@@ -77,8 +98,9 @@ def agreement(target, source, transform, distance):
     moved = transform_points(transform, source.points[every])
     indices, forward = target.nearest(moved)
     near = forward < distance
-    normals = target.normals[indices[near]]
-    residuals = np.einsum('ij,ij->i', moved[near] - target.points[indices[near]], normals)
+    heights = np.einsum('ij,ij->i', moved - target.points[indices], target.normals[indices])
+    normals, residuals = target.normals[indices[near]], heights[near]
+    beside = (np.abs(heights) > _BESIDE * distance) & (forward < _NEARBY * distance)
     levers = moved[near] - transform[:3, 3]
     jacobian = np.hstack([normals, np.cross(levers, normals)])
     cosines = np.einsum('ij,ij->i', source.normals[every][near] @ transform[:3, :3].T, normals)
@@ -93,6 +115,7 @@ def agreement(target, source, transform, distance):
     around = (forward < 3.0 * distance).mean() + (backward < 3.0 * distance).mean()
     weight = len(source) / len(moved)
     count = int(near.sum())
+    labels = regions(levers) if count else None
     return Agreement(
         transform=transform,
         score=0.5 * float(qualities[: len(moved)].mean() + qualities[len(moved) :].mean()),
@@ -102,13 +125,24 @@ def agreement(target, source, transform, distance):
         reverse_fraction=float((backward[reached] < distance).mean()) if reached.any() else 0.0,
         contrast=float(close / max(around, 1e-12)),
         residual=float(np.sqrt(np.mean(residuals**2))) if count else float('nan'),
+        typical_residual=_DEVIATIONS * float(np.median(np.abs(residuals))) if count else np.nan,
         expected_residual=expected_residual(target, source),
         normal_agreement=float(np.abs(cosines).mean()) if count else 0.0,
+        systematic=systematic_misfit(labels, residuals, normals) if count else np.nan,
+        correlation=correlation(labels, residuals, jacobian) if count else 0.0,
+        hovering=float(beside.mean()),
+        hold=_hold(jacobian, source.radius),
         hessian=weight * (jacobian.T @ jacobian),
         motion=weight * _motion(levers),
         inliers=weight * count,
         distance=distance,
     )
+
+
+def _hold(jacobian, radius):
+    """Smallest eigenvalue of the mean ``J^T J`` of rows (N, 6), turns in units of 1 / radius."""
+    rows = jacobian / np.repeat([1.0, radius], 3)
+    return float(max(np.linalg.eigvalsh(rows.T @ rows)[0], 0.0) / max(len(rows), 1))
 
 
 def _motion(levers):

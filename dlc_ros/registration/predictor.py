@@ -170,7 +170,7 @@ class Landscape:
         return self._value(self._energy, *self._poses(transforms), beta).cpu().numpy()
 
     @torch.inference_mode()
-    def support(self, transforms, beta=RANKING_BETA):
+    def support(self, transforms, beta=BETAS[-1]):
         """Support (P,) of poses (P, 4, 4) in metres, 0..1; see :meth:`MixtureEnergy.support`."""
         rotation, translation = self._poses(transforms)
         return self._energy.support(rotation[None], translation[None], beta)[0].cpu().numpy()

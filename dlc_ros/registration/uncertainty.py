@@ -5,14 +5,19 @@ import numpy as np
 from dlc_ros.registration.observability import resisted
 from dlc_ros.registration.se3 import covariance_from_hessian
 
-# Constants of the covariance, fitted to the errors of twelve kinds of pairs: solids with noise of
-# 0.07 to 0.8 pitches, rooms of 4,000 to 130,000 points; 88 to 100 % of each lay within its 95 %.
-# Points of the reduced clouds that share one independent error: a target plane is fitted to its
-# neighbours and serves all source points near it.
+# Constants of the covariance, fitted to the errors of ten strata of pairs (`dlc-eval calibrate`):
+# crops of solids, clean, noisy, sparse and dense; views, fragments, rooms and scans of places.
+# Points of the reduced clouds that share one independent error, at least: a target plane is fitted
+# to its neighbours and serves all source points near it. Where the residuals show more, more.
 CORRELATION = 2.0
 # Error that no number of points averages out (edges, normals of the target), in pitches of it:
-# standard deviation of the shift, and of the arc of a turn at the source's radius.
+# standard deviation of the shift, and of the arc of a turn at the source's radius. What the
+# roughness does not explain of the residual, by more than this share of it, is such error too: a
+# map that is bent, things that moved. At most so many pitches.
 _COMMON = 0.02
+_UNEXPLAINED = 0.1
+_EXPLAINED = 0.75
+_MOST_COMMON = 0.1
 # Noise beside the pitch, from which it turns normals and nearest points rather than averages out.
 _BLUR = 0.45
 # How much larger than the residual the noise may be that choosing the nearest point hid from it.
@@ -52,7 +57,15 @@ def pose_covariance(found, free, target, source, radius):
     spread *= 1.0 + (noise / target.pitch / _BLUR) ** 3
     limits = np.repeat([radius, np.pi / np.sqrt(3.0)], 3)
     random = covariance_from_hessian(
-        resisted(found, free), spread**2, limits, correlation=CORRELATION
+        resisted(found, free), spread**2, limits, correlation=max(CORRELATION, found.correlation)
     )
-    common = _COMMON * target.pitch
+    common = _common_error(found, target, source)
     return random + np.diag(np.repeat([common, common / source.radius], 3) ** 2)
+
+
+def _common_error(found, target, source):
+    """Standard deviation of what no number of points averages out [m]."""
+    rough = np.hypot(target.roughness, source.roughness)
+    residual = found.residual if np.isfinite(found.residual) else 0.0
+    excess = max(residual / max(rough, 1e-9 * target.pitch) - _EXPLAINED, 0.0)
+    return min(_COMMON + _UNEXPLAINED * excess, _MOST_COMMON) * target.pitch

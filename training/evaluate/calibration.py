@@ -31,10 +31,12 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 INSIDE = float(chi2.ppf(0.95, 6))
 NAMES = tuple(TERMS)
 _RIDGE = 1e-3
-# Features of the two models: with a predictor, and without. With one, how much of a cloud is
-# covered adds nothing: descriptors say what ought to be.
-LEARNED = tuple(name for name in NAMES if name != 'coverage')
-GEOMETRY = tuple(name for name in NAMES if name != 'support')
+# How much the choice among candidates counts beside telling right from wrong.
+_DUELS = 0.5
+# Terms of the two models, with descriptors and without. Of those that were tried these few tell
+# right from wrong; the others add nothing to them.
+GEOMETRY = ('log_typical', 'log_systematic', 'hovering', 'log_hold')
+LEARNED = (*GEOMETRY, 'log_support')
 
 
 class Example(NamedTuple):
@@ -145,7 +147,7 @@ def fit_model(examples, names, false_rejects):
     """
     Logistic regression of "right", better evidence never counting against a pose.
 
-    Two losses in equal parts: right against wrong poses of all pairs, both classes weighing the
+    Two losses, two to one: right against wrong poses of all pairs, both classes weighing the
     same; and the right against each wrong candidate of the same pair, which is what the choice
     among candidates asks. The bias is then set to reject a given share of right answers at a
     confidence of one half.
@@ -170,8 +172,8 @@ def fit_model(examples, names, false_rejects):
         value, gradient = weight @ np.logaddexp(0, margin), x.T @ slope
         if len(duels):
             lead = -(duels @ w[1:])
-            value += np.logaddexp(0, lead).mean()
-            gradient[1:] -= duels.T @ (1 / (1 + np.exp(-lead))) / len(duels)
+            value += _DUELS * np.logaddexp(0, lead).mean()
+            gradient[1:] -= _DUELS * duels.T @ (1 / (1 + np.exp(-lead))) / len(duels)
         value += _RIDGE * w[1:] @ w[1:]
         gradient[1:] += 2 * _RIDGE * w[1:]
         return value, gradient
@@ -181,7 +183,7 @@ def fit_model(examples, names, false_rejects):
     found = minimize(loss, np.zeros(len(used) + 1), jac=True, method='L-BFGS-B', bounds=bounds)
     weights = np.zeros(len(NAMES))
     weights[used] = found.x[1:] / scale
-    answers = [e.features @ weights for e in examples if e.answer and e.right]
+    answers = [e.features @ weights for e in examples if e.answer and e.right and e.kind in STRATA]
     bias = -np.quantile(answers, false_rejects) if answers else found.x[0]
     return Model(float(bias), {NAMES[i]: float(weights[i]) for i in used})
 
