@@ -234,24 +234,27 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ('old', 'new', 'lost', 'deploy', 'start'),
+    ('old', 'new', 'alone', 'lost', 'deploy', 'start'),
     [
-        (20, 80, 0, True, 'Deploy the new weights: '),
-        (20, 80, 30, False, 'Deploy the new weights only where'),
-        (80, 20, 0, False, 'Keep the old weights: the new ones'),
-        (50, 51, 0, False, 'Keep the old weights: no gain could be shown'),
+        (20, 80, 0, 0, True, 'Deploy the new weights: '),
+        (20, 80, 0, 30, False, 'Deploy the new weights only where'),
+        (80, 20, 30, 0, False, 'Keep the old weights: the new ones'),
+        (50, 51, 0, 0, False, 'Keep the old weights: no gain could be shown'),
+        (50, 51, 30, 0, True, 'Deploy the new weights: '),
+        (51, 50, 30, 0, False, 'Keep the old weights: no gain could be shown'),
     ],
 )
-def test_verdict_follows_from_the_intervals(old, new, lost, deploy, start):
+def test_verdict_follows_from_the_intervals(old, new, alone, lost, deploy, start):
     numbers = np.arange(100)
     held_out = compare(numbers < old, numbers < new)
+    windows = compare(numbers < 50, numbers < 50 + alone)
     benchmark = compare(numbers < 90, numbers < 90 - lost)
     assert held_out['difference'] == pytest.approx(new - old)
     low, high = held_out['interval']
     assert low <= new - old <= high
-    found, sentence = verdict(held_out, benchmark, is_truth=True)
+    found, sentence = verdict(held_out, windows, benchmark, is_truth=True)
     assert found == deploy and sentence.startswith(start) and sentence.endswith('.')
-    assert 'no truth' in verdict(held_out, benchmark, is_truth=False)[1]
+    assert 'no truth' in verdict(held_out, windows, benchmark, is_truth=False)[1]
 
 
 @pytest.mark.parametrize(('lean', 'upright'), [(0.0, True), (3.0, True), (8.0, False)])
@@ -264,5 +267,6 @@ def test_a_sensor_that_leans_is_not_judged_as_an_upright_one(lean, upright):
 
 def test_few_scans_tell_nothing():
     few = np.arange(8)
-    deploy, sentence = verdict(compare(few < 1, few < 9), None, is_truth=True)
+    found = compare(few < 1, few < 9)
+    deploy, sentence = verdict(found, found, None, is_truth=True)
     assert not deploy and '8 held-out scans are too few to tell' in sentence

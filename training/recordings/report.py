@@ -42,44 +42,53 @@ def clusters_of(count):
     return np.arange(count) // max(1, min(_CLUSTER, count // _FEWEST_CLUSTERS))
 
 
-def verdict(held_out, benchmark, is_truth):
+def verdict(held_out, windows, benchmark, is_truth):
     """
     One sentence whether to deploy.
 
-    :param held_out: what :func:`compare` says of the held-out part.
+    What counts is a clear gain: in the search of the whole reference, or, where that finds as
+    many scans as before, in windows, where the network answers alone.
+
+    :param held_out: what :func:`compare` says of the held-out part, searched for everywhere.
+    :param windows: the same, turned anyhow, in the part of the reference about them.
     :param benchmark: the same of generated shapes, or None if it was not run.
     :param is_truth: whether the held-out poses were measured, not made from the clouds.
     :return: (whether to deploy, the sentence).
     """
-    gain, (low, high) = held_out['difference'], held_out['interval']
-    score = (
-        f'{held_out["new"]:.0f} % of {held_out["count"]} held-out scans against '
-        f'{held_out["old"]:.0f} % before ({gain:+.0f} points, 95 % interval {low:+.0f} to '
-        f'{high:+.0f})'
-    )
-    lost = 0.0 if benchmark is None else -benchmark['difference']
-    clearly = benchmark is not None and benchmark['interval'][1] < 0
+    score = f'place {_score(held_out)}'
+    alone = f'; turned anyhow, in the part of the reference about them, {_score(windows)}'
     caveat = ''
     if not is_truth:
         caveat = '; the held-out poses were made from the clouds themselves, so this is no truth'
     if held_out['count'] < _FEWEST_SCANS:
         return False, (
             f'Keep the old weights: {held_out["count"]} held-out scans are too few to tell, the '
-            f'new ones place {score}{caveat}.'
+            f'new ones {score}{caveat}.'
         )
-    if low > 0 and lost <= FORGETTING:
-        return True, f'Deploy the new weights: they place {score}{caveat}.'
-    if low > 0:
-        how = 'clearly' if clearly else 'by a difference that may be chance'
+    as_many = held_out['difference'] >= 0 and windows['interval'][0] > 0
+    if held_out['interval'][0] > 0 or as_many:
+        lost = 0.0 if benchmark is None else -benchmark['difference']
+        if lost <= FORGETTING:
+            return True, f'Deploy the new weights: they {score}{alone}{caveat}.'
+        how = 'clearly' if benchmark['interval'][1] < 0 else 'by a difference that may be chance'
         return False, (
-            f'Deploy the new weights only where this recording is typical: they place {score}, '
+            f'Deploy the new weights only where this recording is typical: they {score}{alone}, '
             f'but lose {lost:.1f} points on generated shapes ({how}){caveat}.'
         )
-    if high < 0:
-        return False, f'Keep the old weights: the new ones place {score}{caveat}.'
+    if held_out['interval'][1] < 0:
+        return False, f'Keep the old weights: the new ones {score}{alone}{caveat}.'
     return (
         False,
-        f'Keep the old weights: no gain could be shown, the new ones place {score}{caveat}.',
+        f'Keep the old weights: no gain could be shown, the new ones {score}{alone}{caveat}.',
+    )
+
+
+def _score(compared):
+    low, high = compared['interval']
+    return (
+        f'{compared["new"]:.0f} % of {compared["count"]} held-out scans against '
+        f'{compared["old"]:.0f} % before ({compared["difference"]:+.0f} points, 95 % interval '
+        f'{low:+.0f} to {high:+.0f})'
     )
 
 

@@ -159,7 +159,9 @@ def _judge(options, prepared, old, weights, out):
             options.quiet,
         )  # fmt: skip
         summary['benchmark'] = report.compare(hits['old'], hits['new'])
-    deploy, sentence = report.verdict(summary['held_out'], summary['benchmark'], is_truth)
+    deploy, sentence = report.verdict(
+        summary['held_out'], summary['windows'], summary['benchmark'], is_truth
+    )
     return {**summary, 'deploy': deploy, 'verdict': sentence}, held_out
 
 
