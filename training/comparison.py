@@ -121,7 +121,7 @@ def table(result):
         f'{angles} deg and {LENGTH} network units away, without a features-only stage. End, EM '
         'steps: medians of those reached. Bias: median distance from the truth to the minimum '
         'that a descent from it ends in. Ranked: of the wrong ends of a descent, those with more '
-        'energy than that minimum. Hinges: growth and star hinges that are satisfied, all betas. '
+        'energy than the truth. Hinges: growth and star hinges that are satisfied, all betas. '
         'Rising: rays within the radius of their beta on which the energy only rises, from the '
         'truth / from its own minimum there. Registered: the whole registrar, within 5 deg / '
         '0.1. Brackets: 95 % bootstrap over pairs.',

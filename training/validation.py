@@ -48,8 +48,8 @@ class Validation:
         :return: dict of lists, one entry a pair and start: ``angle``, ``reached`` (bool), and of
             those reached ``steps`` (until it stays within the limits), ``rotation`` [deg] and
             ``translation`` [network units] at the end, of the others ``margin``: how much higher
-            the energy is there than where a descent from the truth ends [nats, ranking beta];
-            ``bias_rotation`` and ``bias_translation``, one a pair: from the truth to that end.
+            the energy is there than at the truth [nats, ranking beta]; ``bias_rotation`` and
+            ``bias_translation``, one a pair: from the truth to where a descent from it ends.
         """
         predictor = Predictor.load(weights)
         found = {
@@ -75,7 +75,8 @@ class Validation:
             found['bias_rotation'].append(float(path[-1, 0, 0]))
             found['bias_translation'].append(float(path[-1, 0, 1]))
             within = (path[:, 1:] < REACHED).all(-1)
-            tensors = torch.tensor(poses[None, :, :3]).float()
+            compared = np.concatenate([truth[None], poses[1:]])
+            tensors = torch.tensor(compared[None, :, :3]).float()
             values = landscape.value_network(tensors[..., :3], tensors[..., 3], RANKING_BETA)[0]
             for angle, inside, (rotation, translation), value in zip(
                 ANGLES, within.T, path[-1, 1:], values[1:], strict=True
