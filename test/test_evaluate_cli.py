@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import pytest
 for module in ('small_gicp', 'tqdm', 'matplotlib'):
     pytest.importorskip(module, reason=f'{module} is not installed')
 
+from dlc_ros.registration.confidence import Model  # noqa: E402
+from dlc_ros.registration.weights import load_weights  # noqa: E402
 from dlc_training.evaluate.eval_cli import main  # noqa: E402
 
 
@@ -133,7 +136,7 @@ def test_rejection_reports_its_four_parts(capsys, tmp_path, weights):
     result = json.loads((tmp_path / 'result.json').read_text())
     assert set(result['answers']) == {'negatives', 'degenerate', 'ambiguous', 'good'}
     assert {row['kind'] for row in result['summary']['degenerate']} >= {'plane', 'corridor'}
-    for text in ('look-alike', 'corridor', 'symmetric', 'inside 95 % ellipsoid'):
+    for text in ('look-alike', 'corridor', 'symmetric', 'inside 95 % ellipsoid', 'threshold'):
         assert text in out
 
 
@@ -169,8 +172,27 @@ def test_calibrate_prints_the_constants_of_the_gate(capsys, tmp_path, weights):
     arguments = ('calibrate', '--pairs', 1, '--negatives', 1, '--weights', weights)
     code, out, _ = run(capsys, *arguments, '--out', tmp_path)
     assert code == 0
-    assert out.startswith('_LEARNED = _Model(') and '\n_GEOMETRIC = _Model(' in out
+    assert out.startswith('learned: bias ') and '\ngeometric: bias ' in out
     assert 'look-alike accepted' in out and 'inside 95 % ellipsoid' in out
+
+
+def test_calibrate_writes_its_constants_into_the_model_card_or_says_why_not(
+    capsys, monkeypatch, tmp_path, weights
+):
+    file = tmp_path / 'copy.safetensors'
+    file.write_bytes(Path(weights).read_bytes())
+    fitted = iter((Model(1.0, {'hovering': -30.0}), Model(1.0), Model(9.0), Model(9.0)))
+    command = 'dlc_training.evaluate.calibrate_command'
+    monkeypatch.setattr(f'{command}.collect', lambda *_: ([], {}))
+    monkeypatch.setattr(f'{command}.crossed', lambda *_: [])
+    monkeypatch.setattr(f'{command}.fit_model', lambda *_: next(fitted))
+    arguments = ('calibrate', '--write', '--weights', file, '--out', tmp_path)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0 and f'written into the model card of {file}' in out
+    assert load_weights(file).confidence == Model(1.0, {'hovering': -30.0})
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and 'give more --pairs' in err and 'Traceback' not in err
+    assert load_weights(file).confidence == Model(1.0, {'hovering': -30.0})
 
 
 MISTAKES = [

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dlc_ros.errors import DlcError
 from dlc_ros.registration.confidence import Model
 from dlc_ros.registration.weights import default_weights_path, save_confidence
 from dlc_training.evaluate.calibration import (
@@ -61,9 +62,16 @@ def run_calibration(options):
     print(content['text'])
     write_result(Path(options.out), content)
     if options.write:
-        path = options.weights or default_weights_path()
-        save_confidence(path, Model.from_card(content['models']['learned']))
-        print(f"\nwritten into the model card of {path}: 'learned'")
+        path = Path(options.weights or default_weights_path())
+        try:
+            model = Model.from_card(content['models']['learned'])
+        except ValueError as error:
+            raise DlcError(
+                f'{path}: not written, the constants make no sense ({error});'
+                ' give more --pairs and --negatives'
+            ) from None
+        save_confidence(path, model)
+        print(f'\nlearned: written into the model card of {path}')
     return 0
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from scipy.stats import chi2
@@ -13,7 +12,7 @@ from dlc_ros.registration.se3 import exp_so3, log_so3
 from dlc_training.data import scene_pairs
 from dlc_training.evaluate import crops, degenerate, negatives, partial_view, strata
 from dlc_training.evaluate.crops import SAMPLES
-from dlc_training.evaluate.methods import fingerprint
+from dlc_training.evaluate.methods import Settings, fingerprint
 from dlc_training.evaluate.metrics import (
     SUCCESS,
     is_within,
@@ -26,6 +25,8 @@ from dlc_training.evaluate.strata import STRATA, clear_pairs
 from dlc_training.evaluate.symmetry import find_symmetries, nearest_truth
 
 INSIDE = float(chi2.ppf(0.95, 6))
+# From the default on: what a lower one would have made AMBIGUOUS or DEGENERATE is not known.
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _USED = ('ACCEPTED', 'DEGENERATE')  # of such answers a robot uses something
 
 
@@ -164,7 +165,7 @@ def measure(runner, shapes, weights, seed, count, pairs):
 
 def _digest(shapes, seed, weights):
     """Digest of what answers depend on: shapes, weights, the registrar, and these pairs."""
-    settings = SimpleNamespace(weights=weights, unit=1.0)
+    settings = Settings(weights, Path())
     digest = hashlib.sha256(f'{fingerprint("dlc_ros", settings)} {shapes.label} {seed}'.encode())
     for module in (negatives, degenerate, strata, partial_view, crops, scene_pairs):
         digest.update(Path(module.__file__).read_bytes())
@@ -195,6 +196,31 @@ def summarise(found):
             for kind, rows in found['ambiguous'].items()
         ],
         'good': [_good(stratum, rows) for stratum, rows in found['good'].items()],
+        'trade_off': [_at_threshold(found, threshold) for threshold in THRESHOLDS],
+    }
+
+
+def _at_threshold(found, threshold):
+    """What a higher threshold than the default one would let pass and turn away."""
+
+    def passed(row):
+        return used(row) and row['confidence'] >= threshold
+
+    good = [row for rows in found['good'].values() for row in rows]
+    right = [row for row in good if row['right']]
+    wrong = [row for row in good if not row['right']]
+    accepted = {
+        kind: [sum(passed(row) for row in rows if not row['right']),
+               sum(not row['right'] for row in rows)]
+        for kind, rows in found['negatives'].items()
+    }  # fmt: skip
+    return {
+        'min_confidence': threshold,
+        'right': len(right),
+        'false rejects': sum(row['confidence'] < threshold for row in right),
+        'wrong': len(wrong),
+        'wrong used': sum(map(passed, wrong)),
+        'accepted': accepted,
     }
 
 

@@ -85,6 +85,23 @@ def table(summary):
         for row in summary['good']
     ]
     lines += ['', 'clear pairs; spread is the geometric mean of the six standard deviations:', '']
+    lines += grid([head, *rows])
+    kinds = list(summary['trade_off'][0]['accepted'])
+    head = ['min_confidence', 'right ones rejected %', 'wrong ones used', *kinds]
+    rows = [
+        [
+            f'{row["min_confidence"]:g}',
+            _of(row, 'false rejects', 'right'),
+            f'{row["wrong used"]} of {row["wrong"]}',
+            *('{} of {}'.format(*row['accepted'][kind]) for kind in kinds),
+        ]
+        for row in summary['trade_off']
+    ]
+    lines += [
+        '',
+        'what a threshold is worth:',
+        '',
+    ]
     return '\n'.join([*lines, *grid([head, *rows])])
 
 
