@@ -1,4 +1,4 @@
-"""The node without ROS 2 on real geometry; test_conformance.py tells what both nodes do."""
+"""The node without ROS 2 on real geometry; conformance/ tells what both nodes do."""
 
 import contextlib
 import signal
