@@ -128,7 +128,7 @@ def _judge(options, prepared, old, weights, out):
     if options.judge_truth:
         numbers, poses = _measured(options.judge_truth, prepared)
         is_truth = True
-    numbers = numbers[:: max(1, len(numbers) // options.judge_scans)]
+    numbers = numbers[:: -(-len(numbers) // options.judge_scans)]
     cache = out / 'judged'
     print(f'judging old and new weights on {len(numbers)} held-out scans', flush=True)
     held_out, windows = (
