@@ -78,23 +78,23 @@ class Atlas:
         """Whether a target :class:`Surface` is so large beside a source's that windows serve."""
         return target.radius > _LARGE * source.radius
 
-    def sites(self, source, transforms):
+    def sites(self, source, proposals):
         """
         Windows for a source at several poses.
 
         :param source: :class:`~dlc_ros.registration.surface.Surface`, its origin at its centroid.
-        :param transforms: list of (4, 4) ``T_target_source``.
-        :returns: dict of :class:`Site` -> list of those transforms, in their order; poses about
+        :param proposals: list of :class:`~dlc_ros.registration.correlative.Proposal`.
+        :returns: dict of :class:`Site` -> list of those proposals, in their order; those about
             which there is too little of the reference are left out.
         """
         level = int(np.ceil(np.log(window_radius(source.points)) / np.log(_STEP)))
         grid = _GRID * _STEP**level
         found = {}
-        for transform in transforms:
-            place = tuple(np.rint(transform[:3, 3] / grid).astype(int).tolist())
+        for proposal in proposals:
+            place = tuple(np.rint(proposal.transform[:3, 3] / grid).astype(int).tolist())
             site = self._site(level, place, grid)
             if site is not None:
-                found.setdefault(site, []).append(transform)
+                found.setdefault(site, []).append(proposal)
         return found
 
     def _site(self, level, place, grid):

@@ -9,6 +9,14 @@ from dlc_ros.registration.selection import Selection
 _COARSE_RADII = 0.25
 # How many times as many hypotheses are looked at when the first ones do not convince.
 _SECOND_LOOK = 4
+# Logarithm of the odds that the whole score of a search is worth beside the confidence.
+_ODDS = 20.0
+# Share of the best score that a pose has which the search did not propose.
+_UNPROPOSED = 0.7
+# A place that scores nearly as high has the same walls; then so much of the agreement may be what
+# the map lacks of it: never seen, or moved since.
+_ALIKE = 0.85
+_UNMAPPED = 0.15
 
 
 class Contest:
@@ -42,12 +50,12 @@ class Contest:
         self.selection = Selection(
             self.refiner, source, prior, self._witness, learned, options.min_confidence
         )
-        self._starts = []
+        self._starts, self._odds = [], []
         self.candidates, self.chosen, self.fit = [], None, None
 
-    def enter(self, transforms):
-        """Let poses (4, 4) that somebody proposed compete."""
-        self._starts += [(transform, None) for transform in transforms]
+    def enter(self, proposals):
+        """Let compete what a search proposed: list of :class:`Proposal`."""
+        self._starts += [(p.transform, None, _ODDS * p.score) for p in proposals]
 
     def predict(self):
         """Let compete what the predictor proposes, and the prior itself."""
@@ -68,18 +76,32 @@ class Contest:
             wide = min(reach, _COARSE_RADII * radius)
             if wide > 2.0 * self.refiner.start_distance(source):
                 starts.append((guess, wide))
-        self._starts += starts
+        self._starts += [(*start, None) for start in starts]
 
     def compete(self):
         """Refine all that entered on thinned clouds, and choose."""
-        self.candidates += [self.refiner.compete(self._source, *start) for start in self._starts]
+        for transform, distance, odds in self._starts:
+            self.candidates.append(self.refiner.compete(self._source, transform, distance))
+            self._odds.append(odds)
         self._starts = []
-        self.chosen = self.selection.choose(self.candidates)
+        self.chosen = self.selection.choose(self.candidates, self._known_odds())
+
+    def _known_odds(self):
+        """Odds of all candidates; None where no search told any."""
+        known = [odds for odds in self._odds if odds is not None]
+        if not known:
+            return None
+        return [_UNPROPOSED * max(known) if odds is None else odds for odds in self._odds]
+
+    def _odds_of_chosen(self):
+        odds = self._known_odds() or [0.0] * len(self.candidates)
+        return next(o for o, c in zip(odds, self.candidates, strict=True) if c is self.chosen)
 
     @property
     def rank(self):
         """What contests at several sites are compared by; the higher wins."""
-        return self.selection.rank(self.chosen)
+        ranks = self.selection.ranks(self.candidates, self._known_odds())
+        return next(r for r, c in zip(ranks, self.candidates, strict=True) if c is self.chosen)
 
     @property
     def doubtful(self):
@@ -91,11 +113,16 @@ class Contest:
         What the gate wants to know about an answer.
 
         :param answer: :class:`Answer` that became of the chosen one.
-        :param elsewhere: :class:`Refinement` that won at other sites.
+        :param elsewhere: list of :class:`Contest` at other sites that are not doubtful.
         :returns: :class:`Evidence`.
         """
         self.fit = self.selection.judged(answer)
-        return self.selection.evidence(answer, self.candidates, elsewhere)
+        alike = _ALIKE * self._odds_of_chosen()
+        rivals = [
+            (other.chosen, _UNMAPPED if other._odds_of_chosen() > alike else 0.0)
+            for other in elsewhere
+        ]
+        return self.selection.evidence(answer, self.candidates, rivals)
 
     def refined(self, transform):
         """:class:`Refinement` of a pose (4, 4) as candidates are refined."""
@@ -110,7 +137,7 @@ class Contest:
         if self._witness is None:
             return
         more = self._landscape.propose(self._prior, _SECOND_LOOK * self._options.hypotheses)
-        self.enter(hypothesis.transform for hypothesis in more)
+        self._starts += [(hypothesis.transform, None, None) for hypothesis in more]
         self.compete()
 
 

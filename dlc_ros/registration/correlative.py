@@ -34,6 +34,8 @@ _CROSSED = 0.7
 # Peaks that are judged in space, the poses they are picked from, and how far apart they are.
 _PEAKS = 100
 _POOL = 20_000
+# Share of the best score below which nothing is a peak.
+_LOWEST = 0.5
 _APART_CELLS = 4.0
 _APART_RAD = np.radians(10.0)
 # Points that are judged in space, and where along a ray it must be free.
@@ -147,13 +149,12 @@ def _correlations(plan, walls, sight, yaws):
 def _peaks(plan, scores, yaws):
     """The best poses that differ: viewpoints (P, 2) [m], yaws (P,) [rad], scores (P,)."""
     flat = scores.ravel()
-    pool = min(_POOL, flat.size)
-    best = np.argpartition(flat, flat.size - pool)[flat.size - pool :]
-    best = best[np.argsort(-flat[best], kind='stable')]
+    best = np.flatnonzero(flat >= _LOWEST * flat.max())
+    best = best[np.argsort(-flat[best], kind='stable')][:_POOL]
     turn, x, y = np.unravel_index(best, scores.shape)
     places = (np.column_stack([x, y]) + 0.5) * plan.cell + plan.low
     angles = yaws[turn]
-    left, chosen = np.ones(pool, bool), []
+    left, chosen = np.ones(len(best), bool), []
     while len(chosen) < _PEAKS and left.any():
         first = int(left.argmax())
         chosen.append(first)

@@ -28,6 +28,7 @@ class Rival:
     :param deficit: how much lower its agreement is, mean over points of 0..1.
     :param deficit_error: standard error of ``deficit``.
     :param excluded: the prior tells the two apart.
+    :param allowance: deficit that does not tell the two apart: what was not mapped, or moved.
     """
 
     transform: np.ndarray
@@ -35,11 +36,12 @@ class Rival:
     deficit: float
     deficit_error: float
     excluded: bool = False
+    allowance: float = 0.0
 
     @property
     def equal(self):
         """Whether it is another answer that explains the clouds as well."""
-        limit = max(_EQUAL_SCORE, _STANDARD_ERRORS * self.deficit_error)
+        limit = max(_EQUAL_SCORE, _STANDARD_ERRORS * self.deficit_error, self.allowance)
         return not self.excluded and self.motion > _DIFFERENT and self.deficit < limit
 
 

@@ -17,6 +17,8 @@ from dlc_ros.registration.surface import Surface
 # logarithm), the source is iterated over.
 _MAX_REFERENCE = 50_000
 _MAX_SOURCE = 4_500
+# The same of a scan of a place that is searched for: it shows more surface than a thing does.
+_MAX_PLACE = 9_000
 # The same where candidates compete, and how long each may go on: a good start needs about five
 # steps a level, and what needs many more hardly ever wins.
 _COARSE_REFERENCE = 10_000
@@ -125,15 +127,17 @@ class Refiner:
             return self.target.thinned(_COARSE_REFERENCE)
         return Surface(self._reference, max_points=_COARSE_REFERENCE, threads=self.options.threads)
 
-    def prepare(self, source):
+    def prepare(self, source, place=False):
         """
         Reduce a source cloud once, for any number of refinements.
 
         :param source: (N, 3) float64 in its local frame [m].
+        :param place: whether it is a scan of a place that is searched for.
         :returns: :class:`Source`.
         """
         options = self.options
-        full = Surface(source, options.voxel_size, _MAX_SOURCE, options.threads, means=False)
+        most = _MAX_PLACE if place else _MAX_SOURCE
+        full = Surface(source, options.voxel_size, most, options.threads, means=False)
         return Source(full, full.thinned(_COARSE_SOURCE))
 
     def start_distance(self, source):

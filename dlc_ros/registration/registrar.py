@@ -118,12 +118,14 @@ class Registrar:
 
     def _register(self, local, frame, prior, mismatch, clock):
         """Register a checked cloud in its local frame."""
-        source = self._refiner.prepare(local)
+        near = prior is not None and prior.reach(cloud_radius(local)) < cloud_radius(local)
+        searching = self.options.upright and not near
+        source = self._refiner.prepare(local, place=searching)
         clock.lap('reduce')
         coarse = self._too_coarse(source.full)
         if coarse:
             return self._refused(f'{mismatch}; {coarse}' if mismatch else coarse, frame, clock)
-        contests = self._contests(source, -frame.origin, prior)
+        contests = self._contests(source, -frame.origin, prior, near)
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
         for contest in contests:
@@ -137,7 +139,7 @@ class Registrar:
         clock.lap('refine')
         answer = self._observed(won.refiner, source, answer, prior)
         best, free = answer.best, answer.free
-        elsewhere = [c.chosen for c in contests if c is not won and not c.doubtful]
+        elsewhere = [c for c in contests if c is not won and not c.doubtful]
         evidence = won.evidence(answer, elsewhere)
         verdict = judge(evidence, self.options.min_confidence)
         reason = verdict.reason
@@ -195,24 +197,24 @@ class Registrar:
             transform, np.diag(spread**2), 0.0, Status.REJECTED, reason, clock.stages
         )
 
-    def _contests(self, source, viewpoint, prior):
+    def _contests(self, source, viewpoint, prior, near):
         """Where in the reference a source may lie: a :class:`Contest` for each site."""
         large = self._atlas.is_for(source.full, self._refiner.target)
         upright = self.options.upright
-        near = prior is not None and prior.reach(source.full.radius) < source.full.radius
         if upright and large and near:
-            sites = self._atlas.sites(source.full, [prior.transform])
+            window = self._atlas.sites(source.full, [prior])
+            sites = dict.fromkeys(window, ())
         elif upright and not near:
             allowed = None if prior is None else prior.plausible
             found = self._search.propose(source.full, viewpoint, _PROPOSALS, allowed)
-            likely = [p.transform for p in found if p.score > _LIKELY * found[0].score]
+            likely = [p for p in found if p.score > _LIKELY * found[0].score]
             sites = self._atlas.sites(source.full, likely) if large else {self._whole: likely}
         else:
             sites = {}
         contests = []
-        for site, transforms in list(sites.items())[:_SITES] or [(self._whole, [])]:
+        for site, proposals in list(sites.items())[:_SITES] or [(self._whole, ())]:
             contest = self._contest(site, source, prior)
-            contest.enter(transforms)
+            contest.enter(proposals)
             contests.append(contest)
             if site is self._whole or near:
                 contest.predict()

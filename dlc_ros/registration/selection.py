@@ -11,6 +11,7 @@ from dlc_ros.registration.refine import Refinement
 
 # Independent neighbours in the comparison of two poses: a target plane serves several points.
 _COMPARED = 4.0
+_TINY = 1e-9
 
 
 class Answer(NamedTuple):
@@ -57,22 +58,28 @@ class Selection:
         """Estimated probability that a pose with this :class:`Fit` is right."""
         return self._model.confidence(fit)
 
-    def choose(self, candidates):
-        """The likeliest of a list of :class:`Refinement` among those that the prior allows."""
+    def choose(self, candidates, odds=None):
+        """
+        The likeliest of a list of :class:`Refinement` among those that the prior allows.
+
+        :param odds: of each, what else speaks for it, as a logarithm; None: nothing does.
+        """
+        ranks = self.ranks(candidates, odds)
+        order = sorted(range(len(candidates)), key=lambda i: ranks[i], reverse=True)
         prior = self._prior
         if prior is not None:
-            candidates = [c for c in candidates if prior.plausible(c.transform)] or candidates
-        return max(zip(self._ranks(candidates), candidates, strict=True), key=lambda e: e[0])[1]
+            order = [i for i in order if prior.plausible(candidates[i].transform)] or order
+        return candidates[order[0]]
 
-    def rank(self, candidate):
-        """Tuple by which a candidate is compared with others; the larger wins."""
-        return self._ranks([candidate])[0]
-
-    def _ranks(self, candidates):
-        # Where the confidence saturates, the agreement decides.
+    def ranks(self, candidates, odds=None):
+        """Tuples by which candidates are compared, also with those elsewhere; the larger wins."""
+        sure = [self.confidence(fit) for fit in self.fits(candidates)]
+        if odds is None:
+            # Where the confidence saturates, the agreement decides.
+            return [(round(p, 3), c.score) for p, c in zip(sure, candidates, strict=True)]
         return [
-            (round(self.confidence(fit), 3), candidate.score)
-            for fit, candidate in zip(self.fits(candidates), candidates, strict=True)
+            (float(np.log((p + _TINY) / (1.0 - p + _TINY)) + more), c.score)
+            for p, more, c in zip(sure, odds, candidates, strict=True)
         ]
 
     def doubts(self, candidate):
@@ -94,13 +101,16 @@ class Selection:
         :param answer: :class:`Answer`.
         :param candidates: list of :class:`Refinement`, the chosen one among them.
         :param elsewhere: :class:`Refinement` of the same source onto other parts of the
-            reference, those that convince there.
+            reference, those that convince there, each with its ``Rival.allowance``.
         :returns: :class:`Evidence`.
         """
         chosen, best = answer.chosen, answer.best
         fit = self.judged(answer)
+        # On what slides there is little that descriptors could recognise; a prior says where it is.
+        slides = answer.free.shape[1] > 0 and self._prior is not None
+        model = GEOMETRIC if slides else self._model
         return Evidence(
-            confidence=self.confidence(fit),
+            confidence=model.confidence(fit),
             residual_ratio=fit.residual_ratio,
             inlier_fraction=best.inlier_fraction,
             score=chosen.score,
@@ -115,9 +125,10 @@ class Selection:
         found, prior = chosen.agreement, self._prior
         # Of other parts of the reference other points were compared: the source's alone count.
         own = slice(found.compared)
-        compared = [(c, slice(None)) for c in candidates] + [(c, own) for c in elsewhere]
+        compared = [(c, slice(None), 0.0) for c in candidates]
+        compared += [(c, own, allowance) for c, allowance in elsewhere]
         rivals = []
-        for candidate, part in compared:
+        for candidate, part, allowance in compared:
             if candidate is chosen:
                 continue
             difference = found.qualities[part] - candidate.agreement.qualities[part]
@@ -136,6 +147,7 @@ class Selection:
                     deficit=deficit,
                     deficit_error=float(chance),
                     excluded=told_apart,
+                    allowance=allowance,
                 )
             )
         return tuple(rivals)

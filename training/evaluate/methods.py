@@ -30,10 +30,12 @@ class DlcRos:
 
     :param weights: weights file, or None for the shipped ones.
     :param use_predictor: False bypasses the network.
+    :param upright: both clouds have their z axes up, as a node in map mode has them.
     """
 
     weights: str | None = None
     use_predictor: bool = True
+    upright: bool = False
 
     def __call__(self, source, target, prior):
         """Return ``T_target_source`` (4, 4) and what the gate said of it."""
@@ -50,7 +52,9 @@ class DlcRos:
         from dlc_ros.registration.options import RegistrationOptions
         from dlc_ros.registration.registrar import Registrar
 
-        options = RegistrationOptions(device='cpu', threads=1, use_predictor=self.use_predictor)
+        options = RegistrationOptions(
+            device='cpu', threads=1, use_predictor=self.use_predictor, upright=self.upright
+        )
         if len(target) <= _MAP:
             return Registrar(target, self.weights, options)
         key = (self, hashlib.sha256(np.ascontiguousarray(target).tobytes()).digest())
@@ -71,11 +75,13 @@ class Settings:
     :param weights: weights file, or None for the shipped ones.
     :param folder: folder for files that a method needs, such as random weights.
     :param unit: length that the peers' options take for the radius of an object.
+    :param upright: of :class:`DlcRos`.
     """
 
     weights: str | None
     folder: Path
     unit: float = 1.0
+    upright: bool = False
 
 
 def random_weights(settings):
@@ -149,12 +155,17 @@ def _peer(function, label, *requires, in_map=None):
 
 
 METHODS = {
-    'dlc_ros': Method('dlc_ros', lambda s: DlcRos(s.weights), ('torch', 'small_gicp')),
+    'dlc_ros': Method(
+        'dlc_ros', lambda s: DlcRos(s.weights, upright=s.upright), ('torch', 'small_gicp')
+    ),
     'dlc_ros-bypassed': Method(
-        'dlc_ros, predictor bypassed', lambda s: DlcRos(s.weights, use_predictor=False)
+        'dlc_ros, predictor bypassed',
+        lambda s: DlcRos(s.weights, use_predictor=False, upright=s.upright),
     ),
     'dlc_ros-random': Method(
-        'dlc_ros, random weights', lambda s: DlcRos(random_weights(s)), ('torch', 'small_gicp')
+        'dlc_ros, random weights',
+        lambda s: DlcRos(random_weights(s), upright=s.upright),
+        ('torch', 'small_gicp'),
     ),
     'gicp': _peer(
         baselines.gicp,
@@ -208,7 +219,8 @@ def fingerprint(name, settings):
         sources = [Path(baselines.__file__)]
     for source in sources:
         digest.update(source.read_bytes())
-    digest.update(repr((sorted(versions().items()), settings.unit)).encode())
+    facts = sorted(versions().items()), settings.unit, settings.upright
+    digest.update(repr(facts).encode())
     return digest.hexdigest()
 
 

@@ -34,7 +34,7 @@ def run_protocol(options, name, protocol, shapes, pairs):
     :return: JSON-able dict of everything that was found, as it was written.
     """
     out = Path(options.out)
-    settings = Settings(options.weights, out / 'cache', protocol.unit)
+    settings = Settings(options.weights, out / 'cache', protocol.unit, protocol.upright)
     names, notes = choose(options.methods)
     if options.explain or any(method.startswith(OURS) for method in names):
         check_weights(options.weights)

@@ -30,6 +30,7 @@ class Protocol:
     :param is_ambiguous: function (pair, symmetry group) -> bool, or None where every truth is
         taken to be clear and no shape to be symmetric.
     :param unit: length that the peers' options take for the radius of an object.
+    :param upright: source and target share the direction of gravity, their z axes.
     """
 
     summary: str
@@ -43,6 +44,7 @@ class Protocol:
     shapes: Callable = open_shapes
     is_ambiguous: Callable | None = is_ambiguous
     unit: float = 1.0
+    upright: bool = False
 
     def limit_label(self, limits):
         """``5 deg, 0.1`` and the like, for people."""
@@ -94,6 +96,7 @@ PROTOCOLS = {
         shapes=lambda text, seed: Maps(seed),
         is_ambiguous=None,
         unit=5.0,
+        upright=True,
     ),
     'self': Protocol(
         'A cloud against itself, rotated at random.', self_pair, len(SO3_BINS), _INITIAL
