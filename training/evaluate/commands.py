@@ -234,7 +234,7 @@ def _calibrate_arguments(parser):
     parser.add_argument(
         '--false-rejects',
         type=at_least(0.0, float),
-        default=4.0,
+        default=10.0,
         metavar='PERCENT',
         help='of the right answers that a confidence of one half rejects (default %(default)s)',
     )
