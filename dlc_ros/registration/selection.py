@@ -106,7 +106,7 @@ class Selection:
         """
         chosen, best = answer.chosen, answer.best
         fit = self.judged(answer)
-        # On what slides there is little that descriptors could recognise; a prior says where it is.
+        # What slides has little that descriptors could recognise; a prior says where it is.
         slides = answer.free.shape[1] > 0 and self._prior is not None
         model = GEOMETRIC if slides else self._model
         return Evidence(
