@@ -30,8 +30,9 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _USED = ('ACCEPTED', 'DEGENERATE')  # of such answers a robot uses something
 
 
-def _registrar(target, weights):
-    return Registrar(target, weights, RegistrationOptions(device='cpu', threads=1))
+def _registrar(target, weights, upright=False):
+    options = RegistrationOptions(device='cpu', threads=1, upright=upright)
+    return Registrar(target, weights, options)
 
 
 def _errors(found, truth):
@@ -108,7 +109,8 @@ def judge_symmetric(shapes, index, seed, weights):
 def judge_repeated(index, seed, weights):
     """Answer to a scan in a map of two equal rooms: JSON-able ``status``."""
     source, target = repeated_rooms(index, seed)
-    return {'status': _registrar(target, weights).register(source).status.value}
+    found = _registrar(target, weights, upright=True).register(source)
+    return {'status': found.status.value}
 
 
 def judge_good(pair, group, weights):
