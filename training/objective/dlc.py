@@ -29,9 +29,9 @@ class DlcOptions(BaseModel):
 
     model_config = ConfigDict(extra='forbid', frozen=True)
 
-    rho: float = Field(0.2, ge=0, description='Weight of the hinges beside the task loss.')
+    rho: float = Field(3.0, ge=0, description='Weight of the hinges beside the task loss.')
     mu: float = Field(1.0, ge=0, description='Strong convexity asked for, per squared radius.')
-    samples: int = Field(1, ge=1, description='Perturbations per radius and step.')
+    samples: int = Field(2, ge=1, description='Perturbations per radius and step.')
     distribution: Literal['uniform', 'gaussian', 'mined'] = Field(
         'uniform', description='Of perturbations; mined: where the iteration ends from uniform.'
     )

@@ -15,6 +15,8 @@ RECORDED_SHARE = 0.5
 _STEPS, _STEPS_FROM_NONE = 400, 7000
 # Fine-tuning: a gentler rate that falls for long, hinges from the start (features are there).
 _RATE, _RISE, _DECAY, _AVERAGE = 1e-4, 30, 0.6, 0.99
+# As the weights of the package were trained; more was not tried here.
+_RHO = 0.2
 
 
 def source_of(options):
@@ -61,6 +63,8 @@ def training_config(options, old, pairs_folder=None):
             f'optimiser.decay_share={_DECAY}',
             f'optimiser.average={_AVERAGE}',
             'objective.warm_up=0',
+            f'objective.dlc.rho={_RHO}',
+            'objective.dlc.samples=1',
             f'objective.ramp={max(1, steps // 4)}',
             'save_every=25',
         ]
