@@ -50,6 +50,14 @@ def test_another_pose_as_good_is_ambiguous():
     assert '3 other poses explain ' in verdict.reason
 
 
+def test_a_plane_among_planes_is_ambiguous_and_not_merely_sliding():
+    sliding = replace(GOOD, free_directions=column(1, 0, 0, 0, 0, 0), one_of_many_planes=True)
+    verdict = judge(sliding, 0.5)
+    assert verdict.status is Status.AMBIGUOUS
+    assert 'any plane of the target' in verdict.reason
+    assert judge(replace(sliding, confidence=0.1), 0.5).status is Status.REJECTED
+
+
 @pytest.mark.parametrize(
     'difference',
     [

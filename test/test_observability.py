@@ -5,7 +5,12 @@ import pytest
 import scenes
 from scipy.linalg import subspace_angles
 
-from dlc_ros.registration.observability import free_directions, resisted, unexplained_motion
+from dlc_ros.registration.observability import (
+    free_directions,
+    is_plane,
+    resisted,
+    unexplained_motion,
+)
 from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.se3 import exp_so3, make_transform, skew
 
@@ -143,3 +148,10 @@ def test_without_inliers_everything_is_free():
     found = refiner.compare(prepared, np.eye(4))
     free = free_directions(refiner.target, prepared.full, found)
     assert free.shape == (6, 6) and np.linalg.matrix_rank(free) == 6
+
+
+@pytest.mark.parametrize('noise', [0.0, 0.005, 0.02])
+@pytest.mark.parametrize('name', FREEDOMS)
+def test_only_a_plane_is_a_plane(name, noise):
+    target, source, _, _ = examine(FREEDOMS[name][0], noise)
+    assert is_plane(target) == is_plane(source) == (name == 'plane')

@@ -59,6 +59,8 @@ class Evidence:
     :param rivals: tuple of :class:`Rival`.
     :param contradicting: share of the points that alone hold the free directions and contradict
         the prior along them, 0..1.
+    :param one_of_many_planes: the source is a plane, the target has others than the one that it
+        lies on, and no near prior says which.
     """
 
     confidence: float
@@ -69,6 +71,7 @@ class Evidence:
     radius: float
     rivals: tuple = ()
     contradicting: float = 0.0
+    one_of_many_planes: bool = False
 
 
 class Verdict(NamedTuple):
@@ -113,6 +116,13 @@ def judge(evidence, min_confidence):
             f'{"" if len(equal) > 1 else "s"} the clouds as well (agreement {evidence.score:.2f},'
             f' the nearest rival {evidence.score - best.deficit:.2f}); an initial pose would'
             ' tell them apart',
+        )
+    if evidence.one_of_many_planes:
+        return Verdict(
+            sure,
+            Status.AMBIGUOUS,
+            'the source is a plane and fits any plane of the target; a nearer initial pose would'
+            f' tell which: {facts}',
         )
     free = evidence.free_directions.shape[1]
     if free:

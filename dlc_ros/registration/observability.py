@@ -18,6 +18,8 @@ _SUSPECT = 0.2
 # A motion of which the source's own normals see a smaller share than this is not seen by it: a
 # cloud whose heights were lost lies within its plane wherever the edges of a room pull it.
 _BLIND = 1e-4
+# Mean square of the normals' parts across their main direction, below which a surface is a plane.
+_FLAT = 0.02
 _STANDARD_ERRORS = 3.0
 # Length of a slide in fine correspondence distances: well beyond noise and pitch.
 _SLIDE = 2.0
@@ -69,6 +71,12 @@ def free_directions(target, source, found, support=0.0):
     free = [i for i in range(len(resistance)) if resistance[i] < _SUSPECT]
     free = [i for i in free if _slides(target, source, found, screws[:, i], support)]
     return np.hstack([unseen, screws[:, free]])
+
+
+def is_plane(surface):
+    """Whether nearly all normals of a :class:`Surface` are parallel."""
+    normals = surface.normals[sample(len(surface), _SAMPLES[-1])]
+    return bool(np.linalg.eigvalsh(normals.T @ normals / len(normals))[1] < _FLAT)
 
 
 def _seen_by(source, transform):

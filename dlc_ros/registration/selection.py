@@ -6,7 +6,7 @@ import numpy as np
 
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
 from dlc_ros.registration.gate import Evidence, Rival
-from dlc_ros.registration.observability import unexplained_motion
+from dlc_ros.registration.observability import is_plane, unexplained_motion
 from dlc_ros.registration.refine import Refinement
 
 # Independent neighbours in the comparison of two poses: a target plane serves several points.
@@ -118,7 +118,15 @@ class Selection:
             radius=self._source.full.radius,
             rivals=self._rivals(chosen, candidates, answer.free, elsewhere),
             contradicting=answer.held,
+            one_of_many_planes=self._is_one_of_many_planes(),
         )
+
+    def _is_one_of_many_planes(self):
+        """Whether only a nearer prior could tell on which plane of the target a plane lies."""
+        source, prior = self._source.full, self._prior
+        if prior is not None and prior.reach(source.radius) < source.radius:
+            return False
+        return is_plane(source) and not is_plane(self._refiner.target)
 
     def _rivals(self, chosen, candidates, free, elsewhere):
         """The other candidates, compared with the chosen one."""
