@@ -65,7 +65,12 @@ class Publisher:
     @property
     def subscriber_count(self):
         """How many participants receive this topic now, however many subscriptions each has."""
-        handles = self.writer.get_matched_subscriptions()
+        while True:
+            try:
+                handles = self.writer.get_matched_subscriptions()
+                break
+            except IndexError:  # one more came between the library's counting and its listing
+                continue
         endpoints = map(self.writer.get_matched_subscription_data, handles)
         return len({endpoint.participant_key for endpoint in endpoints if endpoint})
 
