@@ -79,6 +79,10 @@ class PosePrior:
         # A turn moves a point by its distance from the axis: 2/3 of the squared radius.
         return float(np.sqrt(variances[:3].sum() + 2.0 / 3.0 * radius**2 * variances[3:].sum()))
 
+    def is_near(self, radius):
+        """Whether a source of that radius [m] moves by less than it under the prior."""
+        return self.reach(radius) < radius
+
     def error(self, transform):
         """(6,) by which a pose (4, 4) differs from the mean, order and axes of ``covariance``."""
         turn = log_so3(transform[:3, :3] @ self.transform[:3, :3].T)

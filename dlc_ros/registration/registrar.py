@@ -118,7 +118,7 @@ class Registrar:
 
     def _register(self, local, frame, prior, mismatch, clock):
         """Register a checked cloud in its local frame."""
-        near = prior is not None and prior.reach(cloud_radius(local)) < cloud_radius(local)
+        near = prior is not None and prior.is_near(cloud_radius(local))
         searching = self.options.upright and not near
         source = self._refiner.prepare(local, place=searching)
         clock.lap('reduce')

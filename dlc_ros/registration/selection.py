@@ -124,7 +124,7 @@ class Selection:
     def _is_one_of_many_planes(self):
         """Whether only a nearer prior could tell on which plane of the target a plane lies."""
         source, prior = self._source.full, self._prior
-        if prior is not None and prior.reach(source.radius) < source.radius:
+        if prior is not None and prior.is_near(source.radius):
             return False
         return is_plane(source) and not is_plane(self._refiner.target)
 
