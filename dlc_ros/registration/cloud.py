@@ -10,6 +10,8 @@ from dlc_ros.registration.se3 import make_transform
 # A spread across the main axis below this share of the spread along it is a line: no rotation
 # about it can be told. Float32 coordinates of a true line leave about 1e-7.
 _LINE = 1e-4
+# Points that mostly show by themselves that they do not lie on one line.
+_SOME = 1_000
 # Voxels, empty ones included, of which a table is kept; beyond, the occupied ones are sorted.
 _TABLE = 2_000_000
 # Largest coordinate [m]: millimetres at the earth's centre pass, garbage bits mostly do not.
@@ -65,6 +67,12 @@ def _refuse_line(points, name):
     magnitude = max(points.max(), -points.min())
     if magnitude > _LARGEST:
         raise CloudError(f'{name}: coordinates up to {magnitude:.3g} m are out of range')
+    # All spread across at least as much as some of them alone would.
+    some = points[:: max(1, len(points) // _SOME)]
+    centered = some - centroid(some)
+    across = np.linalg.eigvalsh(centered.T @ centered / len(points))[1]
+    if across > 3.0 * (_LINE * magnitude) ** 2:  # no spread exceeds the farthest corner
+        return
     centered = points - centroid(points)
     spread = np.sqrt(np.maximum(np.linalg.eigvalsh(centered.T @ centered / len(points)), 0.0))
     if spread[2] <= 1e-12 * max(magnitude, 1e-300):
@@ -167,7 +175,8 @@ def first_in_voxel(points, voxel_size):
 
     :param points: (N, 3) [m] in a local frame.
     :param voxel_size: edge [m], > 0.
-    :returns: (M, 3) float64, M <= N, in the given order.
+    :returns: (M, 3) float64, M <= N, neighbours near each other: searches for the neighbours of
+        one after the other then find them in the processor's cache.
     """
     points = np.asarray(points, dtype=np.float64)
     if len(points) == 0:
@@ -179,9 +188,9 @@ def first_in_voxel(points, voxel_size):
         keys = (cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2]
         table = np.full(np.prod(shape), -1)
         table[keys[::-1]] = np.arange(len(points))[::-1]
-        kept = np.sort(table[table >= 0])
+        kept = table[table >= 0]
     else:
-        kept = np.sort(np.unique(cells, axis=0, return_index=True)[1])
+        kept = np.unique(cells, axis=0, return_index=True)[1]
     return points[kept]
 
 

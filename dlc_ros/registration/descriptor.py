@@ -195,7 +195,7 @@ class _Neighbourhood(nn.Module):
         square = offsets.square().sum(-1, keepdim=True)
         flat = (square - height.square()).clamp_min(0).add(1e-6).sqrt()
         inputs = torch.cat([seen, height, flat, square, seen[..., 1:].abs()], -1)
-        return self.outer(self.inner(inputs).max(-2).values)
+        return self.outer(self.inner(inputs).amax(-2))
 
 
 class _Block(nn.Module):

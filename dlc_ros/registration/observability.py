@@ -68,8 +68,9 @@ def free_directions(target, source, found, support=0.0):
         factor = factor @ vectors[:, seen >= _BLIND]
     resistance, vectors = np.linalg.eigh(factor.T @ (found.hessian / found.inliers) @ factor)
     screws = factor @ vectors
+    trial = _Trial(target, source, found)
     free = [i for i in range(len(resistance)) if resistance[i] < _SUSPECT]
-    free = [i for i in free if _slides(target, source, found, screws[:, i], support)]
+    free = [i for i in free if trial.slides(screws[:, i], support)]
     return np.hstack([unseen, screws[:, free]])
 
 
@@ -96,28 +97,45 @@ def _whitening(found):
     return np.linalg.cholesky(motion + 1e-9 * np.diag(lengths**2))
 
 
-def _slides(target, source, found, screw, support):
-    """Whether the source moves both ways along a screw (1 m) without leaving the target."""
-    step = _SLIDE * found.distance
-    for count in _SAMPLES:
-        points = source.points[sample(len(source), count)]
-        here, near = _plane_costs(target, transform_points(found.transform, points), step)
-        near = near < found.distance
-        if not near.any():
-            slides = True  # nothing holds it
-            continue
-        rise = [
-            (_plane_costs(target, transform_points(pose, points), step)[0] - here)[near] / step**2
-            for pose in (_moved(found.transform, sign * step * screw) for sign in (1.0, -1.0))
-        ]
-        rise = np.concatenate(rise)
-        noise = max(here[near].mean(), (_EXACT * step) ** 2)
-        enough = max(support, min(_CERTAIN, _LIFT * noise / step**2))
-        chance = _STANDARD_ERRORS * rise.std() / np.sqrt(len(rise))
-        slides = bool(rise.mean() < enough + chance)
-        if len(source) <= count or rise.mean() > _CLEARLY * (enough + chance):
-            break
-    return slides
+class _Trial:
+    """A source at its pose, to be slid along screws."""
+
+    def __init__(self, target, source, found):
+        self._target, self._source, self._found = target, source, found
+        self._step = _SLIDE * found.distance
+        self._here = {}  # costs before any slide, by how many points they were asked of
+
+    def slides(self, screw, support):
+        """Whether the source moves both ways along a screw (1 m) without leaving the target."""
+        source, step = self._source, self._step
+        for count in _SAMPLES:
+            here, near = self._at_rest(count)
+            if not near.any():
+                slides = True  # nothing holds it
+                continue
+            rise = [
+                (self._costs(count, _moved(self._found.transform, way * step * screw))[0] - here)
+                for way in (1.0, -1.0)
+            ]
+            rise = np.concatenate([some[near] for some in rise]) / step**2
+            noise = max(here[near].mean(), (_EXACT * step) ** 2)
+            enough = max(support, min(_CERTAIN, _LIFT * noise / step**2))
+            chance = _STANDARD_ERRORS * rise.std() / np.sqrt(len(rise))
+            slides = bool(rise.mean() < enough + chance)
+            if len(source) <= count or rise.mean() > _CLEARLY * (enough + chance):
+                break
+        return slides
+
+    def _at_rest(self, count):
+        """Costs of points at the pose that was found, and which of them lie on the target."""
+        if count not in self._here:
+            costs, distances = self._costs(count, self._found.transform)
+            self._here[count] = costs, distances < self._found.distance
+        return self._here[count]
+
+    def _costs(self, count, transform):
+        points = self._source.points[sample(len(self._source), count)]
+        return _plane_costs(self._target, transform_points(transform, points), self._step)
 
 
 def _plane_costs(target, points, limit):

@@ -67,42 +67,35 @@ class Surface:
         self.cloud = small_gicp.PointCloud(self.points)
         self.tree = small_gicp.KdTree(self.cloud, num_threads=threads)
         self.radius = cloud_radius(self.points)
-        spread, reach, lines = self._neighbourhoods(sample(len(self.points), _SAMPLES))
+        some = sample(len(self.points), _SAMPLES)
         # k neighbours fill a disc of area k pitch^2. Coincident points must not make it zero.
         k = min(_NEIGHBOURS, len(self.points) - 1)
+        patches, reach = self._neighbourhoods(some, k + 1)
         self.pitch = max(float(np.sqrt(np.pi * np.median(reach) / k)), 1e-6 * self.radius)
         # The plane through k + 1 points takes three of their degrees of freedom.
-        self.roughness = float(np.sqrt(max(np.median(spread), 0.0) / max(k - 2, 1)))
+        spread = np.median(_sums_of_squares(patches)[:, 0])
+        self.roughness = float(np.sqrt(max(spread, 0.0) / max(k - 2, 1)))
         strays = self.roughness / self.pitch / _STRAY
         count = int(np.clip(_NEIGHBOURS * strays**2, _NEIGHBOURS, _MOST_NEIGHBOURS))
         small_gicp.estimate_normals_covariances(
             self.cloud, self.tree, num_neighbors=count, num_threads=threads
         )
         self.normals = self.cloud.normals()[:, :3]
+        lines = _are_lines(patches[:, :_NEIGHBOURS])
         if len(self) > _EVENED * _FEWEST and lines.mean() > _LINES:
             self._mend_normals()
 
     def __len__(self):
         return len(self.points)
 
-    def _neighbourhoods(self, every):
-        """
-        Shape of the neighbourhoods of the points of a slice.
-
-        :returns: (M,) sum of squares about the best plane and (M,) squared distance of the last
-            neighbour, both with one neighbour more than normals have; (M,) whether the neighbours
-            that a normal comes from lie on one line.
-        """
-        count = min(_NEIGHBOURS + 1, len(self.points))
+    def _neighbourhoods(self, every, count):
+        """The (M, count, 3) points nearest to those of a slice, squared distance of the last."""
         indices, squared = self.tree.batch_knn_search(self.points[every], count)
-        patches = self.points[indices.astype(np.int64)]
-        normals = _sums_of_squares(patches[:, :_NEIGHBOURS])
-        lines = normals[:, 1] < _LINE * normals[:, 2]
-        return _sums_of_squares(patches)[:, 0], squared[:, -1], lines
+        return self.points[indices.astype(np.int64)], squared[:, -1]
 
     def _mend_normals(self):
         """Take the normals on scan lines from a thinned cloud, where lines have neighbours."""
-        lines = self._neighbourhoods(slice(None))[2]
+        lines = _are_lines(self._neighbourhoods(slice(None), _NEIGHBOURS)[0])
         even = Surface(self.points, max_points=len(self) // _EVENED)
         self.normals = self.normals.copy()
         self.normals[lines] = even.normals[even.nearest(self.points[lines])[0]]
@@ -135,10 +128,31 @@ class Surface:
         return cloud
 
 
+def _are_lines(patches):
+    """Whether points (M, K, 3) lie on one line each, (M,)."""
+    squares = _sums_of_squares(patches)
+    return squares[:, 1] < _LINE * squares[:, 2]
+
+
 def _sums_of_squares(patches):
-    """(M, 3) of points (M, K, 3) about their means along their main axes, ascending."""
-    centred = patches - patches.mean(axis=1, keepdims=True)
-    return np.linalg.eigvalsh(centred.transpose(0, 2, 1) @ centred)
+    """
+    Sums of squares (M, 3) of points (M, K, 3) about their means along their main axes, ascending.
+
+    The eigenvalues of 3 x 3 matrices in closed form (O. K. Smith, "Eigenvalues of a symmetric 3 x
+    3 matrix", Communications of the ACM 1961), which takes an eighth of the time of LAPACK's.
+    """
+    x, y, z = np.moveaxis(patches - patches.mean(axis=1, keepdims=True), 2, 0)
+    diagonal = np.stack([np.einsum('mk,mk->m', axis, axis) for axis in (x, y, z)])
+    xy, xz, yz = (np.einsum('mk,mk->m', *axes) for axes in ((x, y), (x, z), (y, z)))
+    mean = diagonal.mean(axis=0)
+    xx, yy, zz = diagonal - mean
+    scale = np.sqrt((xx**2 + yy**2 + zz**2 + 2.0 * (xy**2 + xz**2 + yz**2)) / 6.0)
+    determinant = xx * (yy * zz - yz**2) - xy * (xy * zz - yz * xz) + xz * (xy * yz - yy * xz)
+    cosine = determinant / np.maximum(2.0 * scale**3, 1e-300)
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0)) / 3.0
+    largest = mean + 2.0 * scale * np.cos(angle)
+    smallest = mean + 2.0 * scale * np.cos(angle + 2.0 * np.pi / 3.0)
+    return np.stack([smallest, 3.0 * mean - smallest - largest, largest], axis=1)
 
 
 def sample(size, count):
