@@ -181,13 +181,15 @@ class Refiner:
         """
         Carry the winner among candidates to all points that were kept.
 
+        It lies within a fraction of their finest correspondence distance, so one level is enough.
+
         :param source: what :meth:`prepare` made.
         :param refinement: what :meth:`compete` returned.
         :returns: :class:`Refinement`.
         """
         if source.full is source.coarse and self.target is self.coarse_target:
             return refinement
-        return self.refine(source, refinement.transform, refinement.agreement.distance)
+        return self.refine(source, refinement.transform, self.fine_distance(source.full))
 
     def compare(self, source, transform):
         """
