@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import reliability
+from oracle import propose  # noqa: F401 (a fixture)
 
 ROOT = Path(__file__).resolve().parent.parent
 _NOT_SOURCE = {'.git', '.venv', 'build', 'install', 'log', 'results', 'runs', '__pycache__'}

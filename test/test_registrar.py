@@ -1,20 +1,17 @@
 """The one entry: right poses in any frame, honest statuses, bad input in one line."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import scenes
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import LOADED, Oracle
 from scipy.spatial.transform import Rotation
 
 import dlc_ros
 from dlc_ros import Registrar, RegistrationOptions, Status
 from dlc_ros.errors import CloudError, ParameterError
-from dlc_ros.registration.confidence import Model
-from dlc_ros.registration.predictor import Hypothesis, Predictor
 from dlc_ros.registration.se3 import (
     compose,
     exp_so3,
@@ -29,15 +26,6 @@ NEAR = TRUTH @ make_transform(exp_so3([0.06, -0.04, 0.05]), [0.03, -0.02, 0.03])
 TIGHT = np.diag([0.05**2] * 3 + [0.1**2] * 3)
 # The classical half: these tests hold whatever the weights are.
 PLAIN = RegistrationOptions(use_predictor=False)
-# What the registrar asks of a weights file.
-LOADED = SimpleNamespace(
-    path='weights',
-    sha256='0',
-    trained_on='',
-    confidence=Model(
-        3.5, {'log_typical': -1.7, 'hovering': -15.0, 'log_hold': 0.5, 'log_support': 1.0}
-    ),
-)
 
 
 def pair(scene, seed=0, truth=TRUTH, **options):
@@ -61,41 +49,6 @@ def bracket():
 @pytest.fixture(scope='module')
 def registrar(bracket):
     return Registrar(bracket[1], options=PLAIN)
-
-
-class Oracle(Predictor):
-    """A predictor that proposes given poses of the given frames, all equally supported."""
-
-    poses = ()
-
-    @classmethod
-    def load(cls, path=None, device='cpu'):
-        return cls(LOADED, device)
-
-    def describe(self, points, scale=None):
-        return type('Described', (), {'scale': 1.0})()
-
-    def landscape(self, source, target):
-        return self
-
-    def propose(self, prior=None, keep=4):
-        return [Hypothesis(pose, float(i)) for i, pose in enumerate(self.poses)][:keep]
-
-    def support(self, transforms):
-        return np.full(len(transforms), 0.6)
-
-
-@pytest.fixture
-def propose(monkeypatch):
-    """Function that makes the predictor propose poses ``T_target_source`` of a pair of clouds."""
-
-    def arrange(source, target, *poses):
-        there = make_transform(translation=-target.mean(axis=0))
-        here = make_transform(translation=source.mean(axis=0))
-        monkeypatch.setattr(Oracle, 'poses', [compose(there, pose, here) for pose in poses])
-        monkeypatch.setattr('dlc_ros.registration.predictor.Predictor', Oracle)
-
-    return arrange
 
 
 def test_a_pose_is_found_from_near(registrar, bracket):

@@ -2,13 +2,23 @@
 
 import numpy as np
 
+from dlc_ros.registration.agreement import rough_scores
+from dlc_ros.registration.se3 import make_transform
 from dlc_ros.registration.selection import Selection
+from dlc_ros.registration.shifts import ShiftSearch
+from dlc_ros.registration.turns import likely_turns
 
 # First correspondence distance of a start that nobody predicted, at most, in radii of the
 # smaller cloud: about 15 degrees of turn.
 _COARSE_RADII = 0.25
-# How many times as many hypotheses are looked at when the first ones do not convince.
-_SECOND_LOOK = 4
+# When the first candidates do not convince: shifts of each turn, poses of the largest overlap
+# that are looked at, and candidates among them. They lie apart from those there are, in start
+# distances, and points count as near within so many fine distances: nothing is refined yet.
+_SHIFTS = 6
+_LOOKED_AT = 60
+_SECOND_LOOK = 10
+_ANEW = 0.7
+_FORGIVING = 2.0
 # Logarithm of the odds that the whole score of a search is worth beside the confidence.
 _ODDS = 20.0
 # Share of the best score that a pose has which the search did not propose.
@@ -133,12 +143,49 @@ class Contest:
         return self._landscape.energies(transforms)
 
     def look_again(self):
-        """Let more that the predictor proposes compete, where its descriptors are heard."""
+        """
+        Let compete where a cloud may lie instead: at every shift of a few turns.
+
+        Not near a narrow prior, which leaves no room for it.
+        """
         if self._witness is None:
             return
-        more = self._landscape.propose(self._prior, _SECOND_LOOK * self._options.hypotheses)
-        self._starts += [(hypothesis.transform, None, None) for hypothesis in more]
+        poses = self._elsewhere()
+        if not poses:
+            return
+        # The better half of a thing has the other half's descriptors, and its shape as well: what
+        # is high on either list alone is no find.
+        reach = _FORGIVING * self.chosen.agreement.distance
+        shares = rough_scores(self.refiner.coarse_target, self._source.coarse, poses, reach)
+        places = _places(-shares) + _places(self.energies(np.array(poses)))
+        best = np.argsort(places, kind='stable')[:_SECOND_LOOK]
+        self._starts += [(poses[i], None, None) for i in best]
         self.compete()
+
+    def _elsewhere(self):
+        """List of poses (4, 4) that differ from the candidates, the largest overlap first."""
+        source, prior = self._source.coarse, self._prior
+        search = ShiftSearch(self.refiner.coarse_target, min(self.refiner.radius, source.radius))
+        found = []
+        for turn in likely_turns(self.chosen.transform[:3, :3], source, prior):
+            shifts, overlaps = search.best(source.points @ turn.T, _SHIFTS)
+            poses = (make_transform(turn, shift) for shift in shifts)
+            found += zip(overlaps, poses, strict=True)
+        found.sort(key=lambda item: -item[0])
+        near = _ANEW * self.refiner.start_distance(self._source)
+        known = [candidate.transform for candidate in self.candidates]
+        poses = [
+            pose
+            for _, pose in found
+            if (prior is None or prior.plausible(pose))
+            and all(_apart(pose, other, source) >= near for other in known)
+        ]
+        return poses[:_LOOKED_AT]
+
+
+def _places(values):
+    """Place of each value (P,) in their ascending order."""
+    return np.argsort(np.argsort(values, kind='stable'), kind='stable')
 
 
 def _apart(one, other, source):

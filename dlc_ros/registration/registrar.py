@@ -28,8 +28,6 @@ _COARSEST = 0.5
 _PROPOSALS = 12
 _LIKELY = 0.7
 _SITES = 6
-# Sites at which the predictor proposes more when the first candidates do not convince.
-_LOOKED_AT_AGAIN = 2
 
 
 class Registrar:
@@ -131,10 +129,8 @@ class Registrar:
         for contest in contests:
             contest.compete()
         won = self._winner(contests)
-        if won.doubtful:
-            for contest in contests[:_LOOKED_AT_AGAIN]:
-                contest.look_again()
-            won = self._winner(contests)
+        if won.doubtful and not searching:  # that search tried every turn and shift
+            won.look_again()
         answer = Answer(won.chosen, won.refiner.finish(source, won.chosen))
         clock.lap('refine')
         answer = self._observed(won.refiner, source, answer, prior)
