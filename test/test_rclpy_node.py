@@ -42,6 +42,7 @@ def middleware():
     rclpy.init()
     yield
     rclpy.try_shutdown()
+    gc.collect()  # nodes have cycles, and the participant stays as long as they do
 
 
 @pytest.fixture(scope='module')

@@ -10,8 +10,11 @@ from lifecycle_msgs.srv import ChangeState, GetState
 
 from launch import Action, Event
 
-# How long an answer may take before it counts as lost [s]: a big map takes a while to load.
+# How long an answer may take before it counts as lost [s]: a big map takes a while to load. A
+# question about the state may be repeated: the service of a node that was killed stays known for
+# a while, and the new one does not hear what is asked before it was found as well.
 _PATIENCE = 60.0
+_PATIENCE_FOR_STATE = 2.0
 _STEP = 0.5
 _NEXT = {
     State.PRIMARY_STATE_UNCONFIGURED: (Transition.TRANSITION_CONFIGURE, 'configured'),
@@ -58,7 +61,7 @@ class BringUp(Action):
             return self._ended.is_set() or context.is_shutdown
 
         while not over():
-            response = _ask(self._ask_state, GetState.Request(), over)
+            response = _ask(self._ask_state, GetState.Request(), _PATIENCE_FOR_STATE, over)
             if response is None:
                 continue
             state = response.current_state.id
@@ -72,21 +75,21 @@ class BringUp(Action):
                 continue
             transition, done = _NEXT[state]
             request = ChangeState.Request(transition=Transition(id=transition))
-            response = _ask(self._ask_change, request, over)
+            response = _ask(self._ask_change, request, _PATIENCE, over)
             if response is not None and not response.success:
                 self._log.error(f'it could not be {done}; its own log above says why')
                 return
 
 
-def _ask(client, request, over):
-    """Response of a service, or None if none came."""
+def _ask(client, request, patience, over):
+    """Response of a service, or None if none came in so many seconds."""
     while not client.wait_for_service(timeout_sec=_STEP):
         if over():
             return None
     answered = threading.Event()
     future = client.call_async(request)
     future.add_done_callback(lambda _: answered.set())
-    for _ in range(round(_PATIENCE / _STEP)):
+    for _ in range(round(patience / _STEP)):
         if answered.wait(_STEP):
             return future.result()
         if over():
