@@ -10,13 +10,16 @@ for module in ('cyclonedds', 'rosbags', 'psutil', 'small_gicp'):
 from dlc_ros.registration.se3 import exp_so3, inverse, make_transform, transform_points  # noqa: E402
 from dlc_training.evaluate import node_speed  # noqa: E402
 from dlc_training.evaluate.building import Building  # noqa: E402
+from dlc_training.evaluate.eval_cli import main  # noqa: E402
+from dlc_training.evaluate.node_process import NODE  # noqa: E402
 
 
 def seen_from(pose, seed):
     return pose, transform_points(inverse(pose), room(1500, seed)).astype(np.float32)
 
 
-def test_a_drive_is_measured_and_judged(monkeypatch):
+@pytest.fixture
+def building(monkeypatch):
     poses = [
         make_transform(exp_so3([0.0, 0.0, 0.3]), [1.0 + 0.05 * i, 0.8, 0.2]) for i in range(4)
     ]
@@ -24,6 +27,9 @@ def test_a_drive_is_measured_and_judged(monkeypatch):
     elsewhere = seen_from(make_transform(exp_so3([0.0, 0.0, 2.0]), [2.0, 1.2, 0.3]), 30)
     building = Building(room(3000).astype(np.float32), drive, [elsewhere])
     monkeypatch.setattr(node_speed, 'make_building', lambda places: building)
+
+
+def test_a_drive_is_measured_and_judged(building):
     rows = {what: (value, limit) for what, value, _, limit in node_speed.measure(seconds=1.0)}
     assert len(rows) == 11
     found = {what: value for what, (value, _) in rows.items()}
@@ -34,3 +40,21 @@ def test_a_drive_is_measured_and_judged(monkeypatch):
     assert found['node: stamp to transform, median'] > 0.0 and found['node: cores used'] > 0.0
     assert found['node: places found'] == 100.0
     assert rows['node: stamp to transform, 95th percentile'][1] == 100
+
+
+def test_two_nodes_take_turns_in_one_building(building, monkeypatch):
+    """The second is the first under a launcher that is smaller than it."""
+    monkeypatch.setattr(node_speed, '_TURN', 0.5)
+    launched = f"sh -c '{NODE}; exit'"
+    rows = {what: value for what, value, _, _ in node_speed.compare(launched, seconds=1.0)}
+    for name in ('dlc-ros run', 'other'):
+        assert rows[f'{name}: of these right within 1 deg / 0.1 m'] == 100.0
+        assert rows[f'{name}: cores used'] > 0.0
+    assert 0.0 < rows['other: median latency, share of dlc-ros run'] < np.inf
+    memory = [rows[f'{name}: resident memory'] for name in ('dlc-ros run', 'other')]
+    assert memory[1] > 0.5 * memory[0]
+
+
+def test_adapters_are_compared_with_something(capsys):
+    assert main(['speed', '--only', 'adapters']) == 2
+    assert 'give --node' in capsys.readouterr().err

@@ -36,12 +36,14 @@ class NodeProcess:
     :param command: of the node, ``{params}`` stands for its parameter file; None is
         ``dlc-ros run``.
     :param interface: network interface.
+    :param which: of several nodes at once; another number is another DDS domain.
     :raises DlcError: the node ends, or does not subscribe within two minutes.
     """
 
-    def __init__(self, parameters, poses='/localizer/pose', command=None, interface='lo'):
+    def __init__(self, parameters, poses='/localizer/pose', command=None, interface='lo', which=0):
         self._folder = tempfile.TemporaryDirectory()
-        domain = 1 + os.getpid() % 100  # above, ports are those that Linux hands out
+        # Above, ports are those that Linux hands out.
+        domain = 1 + (os.getpid() + which) % 100
         dds = {'domain_id': domain, 'network_interface': interface}
         path = Path(self._folder.name) / 'params.yaml'
         values = {**parameters, 'dds': dds}
@@ -62,7 +64,11 @@ class NodeProcess:
         self.started = time.time_ns()
         with self.log.open('wb') as stream:
             words = [word.replace('{params}', str(path)) for word in shlex.split(command or NODE)]
-            environment = {'ROS_DOMAIN_ID': str(domain), 'OMP_WAIT_POLICY': 'passive'}
+            environment = {
+                'ROS_DOMAIN_ID': str(domain),
+                'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+                'OMP_WAIT_POLICY': 'passive',
+            }
             self._process = subprocess.Popen(
                 words,
                 stdout=stream,
@@ -134,13 +140,15 @@ class NodeProcess:
 
     def cpu_seconds(self):
         """Processor time of the node and its children until now [s]."""
-        processes = [self.usage, *self.usage.children(recursive=True)]
-        times = [process.cpu_times() for process in processes]
+        times = [process.cpu_times() for process in self._processes()]
         return sum(t.user + t.system for t in times)
 
     def memory(self):
-        """Resident memory [MiB]."""
-        return self.usage.memory_info().rss / 2**20
+        """Resident memory of the node [MiB]: a launcher that started it is smaller."""
+        return max(process.memory_info().rss for process in self._processes()) / 2**20
+
+    def _processes(self):
+        return [self.usage, *self.usage.children(recursive=True)]
 
     @property
     def state(self):

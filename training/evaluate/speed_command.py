@@ -1,5 +1,6 @@
 """``dlc-eval speed`` on the command line."""
 
+from dlc_ros.errors import ParameterError
 from dlc_training.evaluate.arguments import add_pairs, add_weights, at_least
 from dlc_training.evaluate.recording_command import node_tools
 
@@ -10,7 +11,9 @@ def add_arguments(parser):
     parser.add_argument('--pairs', type=at_least(2), default=20, help='repetitions (default 20)')
     add_pairs(parser, '--clouds', 'clouds of the memory check', 2000)
     parser.add_argument(
-        '--only', choices=('library', 'node'), help='one half of the table (default: both)'
+        '--only',
+        choices=('library', 'node', 'adapters'),
+        help='one half of the table (default: both), or dlc-ros run and --node in turns',
     )
     parser.add_argument(
         '--node',
@@ -28,10 +31,15 @@ def run(options):
     from dlc_training.evaluate.pair_command import check_weights
 
     check_weights(options.weights)
+    if options.only == 'adapters' and not options.node:
+        raise ParameterError('--only adapters compares dlc-ros run with another node: give --node')
     rows = []
-    if options.only != 'node':
+    if options.only in (None, 'library'):
         rows += speed.measure(options.weights, options.pairs, options.clouds)
-    if options.only != 'library':
+    if options.only == 'adapters':
+        node_speed = node_tools('node_speed')
+        rows += node_speed.compare(options.node, options.weights, options.seconds)
+    elif options.only != 'library':
         node_speed = node_tools('node_speed')
         rows += node_speed.measure(options.weights, options.seconds, command=options.node)
     for what, value, unit, limit in rows:
