@@ -72,7 +72,8 @@ class Robot:
         assert self._publishers['clock'].wait_for_subscribers(timeout=60.0)
 
     def follow_poses(self, topic):
-        self.participant.subscribe(topic, POSE, self.poses.append)
+        """Keep the poses of a topic; the subscription to it."""
+        return self.participant.subscribe(topic, POSE, self.poses.append)
 
     def send(self, name, values):
         self._publishers[name].publish(values)

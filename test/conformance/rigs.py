@@ -1,5 +1,7 @@
 """One node of either kind, the robot around it and the verdicts on its clouds."""
 
+import time
+
 import numpy as np
 import pytest
 from adapters import Registrars, start
@@ -12,6 +14,7 @@ pytest.importorskip('rosbags', reason='rosbags is not installed')
 from robot import Robot  # noqa: E402
 
 from dlc_ros.node import convert  # noqa: E402
+from dlc_ros.node.dds.endpoints import SETTLE  # noqa: E402
 
 SECOND = 10**9
 REFERENCE = np.random.default_rng(1).uniform(-5.0, 5.0, (60, 3))
@@ -61,6 +64,12 @@ class Rig:
     def close(self):
         self._node.close()
         self.robot.close()
+
+    def follow_poses(self, topic):
+        """Keep the poses of a topic from now on: none is lost to discovery."""
+        subscription = self.robot.follow_poses(topic)
+        assert wait_for(lambda: subscription.publisher_count)
+        time.sleep(SETTLE)
 
     def advance(self, seconds):
         """Let time pass, and wait until the node knows."""
@@ -120,7 +129,7 @@ class MapRig(Rig):
     def __init__(self, adapter, path, domain_id, **values):
         parameters = {'mode': 'map', 'reference': str(path), 'hold_timeout': 2.0, **values}
         super().__init__(adapter, parameters, domain_id)
-        self.robot.follow_poses('/localizer/pose')
+        self.follow_poses('/localizer/pose')
 
     def mount_lidar(self):
         self.robot.send_transform('tf_static', 0, 'base_link', 'lidar', BASE_FROM_LIDAR)
@@ -173,7 +182,7 @@ class ObjectRig(Rig):
             **values,
         }
         super().__init__(adapter, parameters, domain_id)
-        self.robot.follow_poses('/localizer/mug/pose')
+        self.follow_poses('/localizer/mug/pose')
         self.robot.send_transform('tf_static', 0, 'base_link', 'camera', BASE_FROM_LIDAR)
 
     def show(self):
