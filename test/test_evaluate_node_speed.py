@@ -31,7 +31,7 @@ def building(monkeypatch):
 
 def test_a_drive_is_measured_and_judged(building):
     rows = {what: (value, limit) for what, value, _, limit in node_speed.measure(seconds=1.0)}
-    assert len(rows) == 11
+    assert len(rows) == 12
     found = {what: value for what, (value, _) in rows.items()}
     assert 0.0 < found['node: launch to the first transform, pose given'] < np.inf
     # A busy machine answers fewer, but what is answered is right and costs something.
@@ -50,6 +50,7 @@ def test_two_nodes_take_turns_in_one_building(building, monkeypatch):
     for name in ('dlc-ros run', 'other'):
         assert rows[f'{name}: of these right within 1 deg / 0.1 m'] == 100.0
         assert rows[f'{name}: cores used'] > 0.0
+        assert rows[f'{name}: processor time for each answer'] > 0.0
     assert 0.0 < rows['other: median latency, share of dlc-ros run'] < np.inf
     memory = [rows[f'{name}: resident memory'] for name in ('dlc-ros run', 'other')]
     assert memory[1] > 0.5 * memory[0]

@@ -138,13 +138,14 @@ def _tracking(driven, node):
     median, p95 = quantiles_ms(driven.latencies)
     inside = float(node.counters.get('time per cloud, median [ms]') or 'nan')
     share, of_these = answered / driven.sent, driven.right / max(1, answered)
-    cores = driven.processor_s / driven.elapsed_s
+    cores, each = driven.processor_s / driven.elapsed_s, driven.processor_s / max(1, answered)
     return [
         ('node: 10 Hz of 130k points in 500k, answered', 100.0 * share, '%', None),
         ('node: of these right within 1 deg / 0.1 m', 100.0 * of_these, '%', None),
         ('node: stamp to transform, median', median, 'ms', None),
         ('node: stamp to transform, 95th percentile', p95, 'ms', 100),
         ('node: cores used', cores, '', 1.2),
+        ('node: processor time for each answer', 1e3 * each, 'ms', None),
         ('node: of the median, outside the localizer', median - inside, 'ms', None),
     ]
 
