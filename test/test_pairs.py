@@ -36,8 +36,8 @@ def spacing(points):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_transform_maps_the_source_onto_the_target(kind):
-    # What both clouds of a place show may be a quarter of them, of an object it is most.
-    share = 0.5 if kind in ('crop', 'view') else 0.12
+    # What both clouds show may be a third of them, of a place less; of a model it is most.
+    share = {'view': 0.5, 'crop': 0.25}.get(kind, 0.12)
     for index in range(5):
         pair = make_pair(3, index, {kind: 1.0})
         assert pair.kind == kind
@@ -164,4 +164,5 @@ def test_poses_of_a_batch_are_in_its_units():
         for b in range(2):
             there, _ = cKDTree(target[b]).query(moved[b])
             # The target's root mean square radius is 0.5; its 250 keypoints lie about 0.06 apart.
-            assert np.median(there) < 0.1
+            # At least a third of the source is in the target too.
+            assert np.quantile(there, 0.25) < 0.1

@@ -16,8 +16,10 @@ from dlc_training.data.symmetry import symmetry_of
 FEWEST_POINTS = 300
 _MOST_POINTS = 2500
 _ATTEMPTS = 3
+_CROPS = 10
 # Share of the source that the target has too, within this share of the target's radius.
 LEAST_OVERLAP, NEAR = 0.3, 0.08
+_CROPS_NEAR = 0.08  # the same for solids in the unit sphere: the spacing of their sparsest cloud
 # A cloud flatter than this is a bare wall, which tells no pose; a source smaller than this beside
 # its target covers a handful of the target's keypoints.
 _FLAT, _SMALL = 0.04, 0.3
@@ -93,11 +95,20 @@ def _crop(rng):
     """Two samplings of a solid, each cropped by its own half-space, noisy, of other density."""
     solid = _solid(rng)
     sigma = 0.01 if rng.uniform() < 0.6 else rng.uniform(0.0, 0.025)
+    for _ in range(_CROPS):
+        clouds = _cropped(rng, solid, sigma)
+        if overlap(*clouds, _CROPS_NEAR) >= LEAST_OVERLAP:
+            break
+    return clouds
+
+
+def _cropped(rng, solid, sigma):
+    """One try at what :func:`_crop` returns; opposite halves have next to nothing in common."""
     clouds = []
     for _ in range(2):
         count = 2048 if rng.uniform() < 0.6 else int(np.exp(rng.uniform(6.45, 8.0)))
         points, _ = solid.sample(count, rng)
-        keep = 0.7 if rng.uniform() < 0.6 else rng.uniform(0.5, 1.0)
+        keep = rng.choice([0.7, 0.5, rng.uniform(0.5, 1.0)], p=[0.5, 0.2, 0.3])
         points = half_space_crop(points, keep, rng)
         clouds.append(points + _jitter(rng, points.shape, sigma))
     return clouds
