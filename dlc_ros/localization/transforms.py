@@ -10,6 +10,8 @@ import threading
 import time
 from bisect import bisect_left, insort
 
+import numpy as np
+
 from dlc_ros.errors import TransformRefused, TransformUnavailable
 from dlc_ros.registration.se3 import (
     compose,
@@ -107,6 +109,8 @@ class TransformTree:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
 
     def _lookup(self, target, source, stamp_ns):
+        if target == source:  # also of a frame that nobody publishes, as in tf2
+            return np.eye(4)
         wanted = f'{target} <- {source}'
         known = self._edges.keys() | {edge.parent for edge in self._edges.values()}
         for frame in (target, source):
