@@ -20,7 +20,7 @@ from dlc_ros.localization.localizer import Localizer  # noqa: E402
 from dlc_ros.localization.parameters import from_flat  # noqa: E402
 from dlc_ros.node.definitions import distro_typestore  # noqa: E402
 from dlc_ros.node.pointcloud2 import MessageCloud, points_from_message  # noqa: E402
-from dlc_ros.registration.se3 import rotation_angle_deg  # noqa: E402
+from dlc_ros.registration.se3 import exp_so3, rotation_angle_deg  # noqa: E402
 
 SECOND = 10**9
 # Resident memory in steady state moves by pages that allocators keep; a leak does not stop here.
@@ -140,7 +140,8 @@ def garbage(rng, points):
         lambda: rng.uniform(-3.0, 3.0, (n, 3)),
         lambda: rng.normal(size=(n, 3)) * [3.0, 2.0, 0.0],
         lambda: rng.normal(size=(n, 1)) * rng.normal(size=3),
-        lambda: np.exp(rng.normal(size=(n, 3)) * 8.0),
+        # Turned: as it is, it lies on three planes through the origin, and so do floor and walls.
+        lambda: np.exp(rng.normal(size=(n, 3)) * 8.0) @ exp_so3(rng.normal(size=3) + 1.0),
         lambda: np.full((n, 3), rng.normal()),
         # Not shrunk to centimetres: that is a patch of a wall to a node that knows where it is.
         lambda: points * 10.0 ** rng.choice([-6, 2, 3, 6]),
