@@ -205,6 +205,34 @@ def test_subscriber_that_hangs_does_not_stop_the_others(reference, scenario):
     assert growth < 0.1
 
 
+@pytest.mark.scenario(
+    'faults',
+    'node, sensor and listener all stand still for longer than a lease (SIGSTOP)',
+    'embedded',
+)
+def test_who_all_stood_still_find_each_other_again(reference, scenario):
+    if not scenario.share:
+        pytest.skip('leases last ten seconds: runs with --reliability')
+    domain = free_domain(6)
+    times, waited = max(3, scenario.size(small=3, full=10)), []
+    with (
+        node(node_parameters(reference, domain)) as localizer,
+        sensor(domain, 5) as camera,
+        listener(domain) as peer,
+    ):
+        assert hears_again(peer) is not None, localizer.errors
+        for _ in range(times):
+            for actor in (localizer, camera, peer):
+                actor.send(signal.SIGSTOP)
+            time.sleep(22.0)
+            for actor in (localizer, camera, peer):
+                actor.send(signal.SIGCONT)
+            waited.append(hears_again(peer))
+            assert waited[-1] is not None, localizer.errors
+            time.sleep(5.0)  # what was on its way is not yet the proof of the next round
+    scenario.saw(f'{times} times 22 s; the next transform came within {max(waited):.1f} s')
+
+
 def device_of(port):
     """Network device to which this process's UDP socket on a port is held, as text."""
     for entry in Path('/proc/self/fd').glob('*'):

@@ -23,12 +23,16 @@ _CONFIG = """<CycloneDDS><Domain>
 <HeartbeatInterval min="5ms" minsched="5ms">20ms</HeartbeatInterval></Internal>
 </Domain></CycloneDDS>"""
 # On loopback participants find each other by asking the ports of this host, whose numbers follow
-# from a participant's index; without multicast there is no port for groups either.
+# from a participant's index; without multicast there is no port for groups either. They go on
+# asking: by default ports that were silent for a minute are given up, and two processes that were
+# both stopped for longer than a lease (10 s) would never find each other again.
 _LOOPBACK_ADDRESS = '127.0.0.1'
 _LOOPBACK = ('lo', 'lo0', _LOOPBACK_ADDRESS)
 _LOOPBACK_MULTICAST = '<AllowMulticast>false</AllowMulticast>'
 _LOOPBACK_DISCOVERY = """<Discovery><ParticipantIndex>auto</ParticipantIndex>
 <MaxAutoParticipantIndex>99</MaxAutoParticipantIndex>
+<InitialLocatorPruneDelay>inf</InitialLocatorPruneDelay>
+<DiscoveredLocatorPruneDelay>inf</DiscoveredLocatorPruneDelay>
 <Peers><Peer address="localhost"/></Peers></Discovery>"""
 
 # Where DDS listens: DDSI-RTPS 2.5, section 9.6.2.3.
