@@ -79,7 +79,7 @@ def _normals(offsets):
 
 def _sides(keys):
     """Keypoint minus the Gaussian-weighted mean of all keypoints around it, (K, 3)."""
-    square = (keys**2).sum(1)
-    distance = square[:, None] + square[None] - 2 * keys @ keys.T
-    weight = np.exp(-distance / (2 * _SIDE_SIGMA**2))
+    # Not as a difference of squares: in garbage of all scales at once no zero would be left of it.
+    offsets = keys[:, None] - keys[None]
+    weight = np.exp(-np.einsum('ijx,ijx->ij', offsets, offsets) / (2 * _SIDE_SIGMA**2))
     return keys - (weight @ keys) / weight.sum(1, keepdims=True)
