@@ -55,3 +55,10 @@ def test_outcomes_follow_from_the_limits(pair):
     text = explanation([impossible])
     assert text.startswith('1 failures') and OUTCOMES['refinement'] in text
     assert 'at the truth' in text
+
+
+def test_a_cloud_that_is_refused_without_a_search_has_no_fit(pair):
+    watched = Watched(pair.target, threads=1)
+    assert watched.fit is None
+    assert 'millimetres' in watched.register(1000.0 * pair.source).reason
+    assert watched.fit is None

@@ -30,7 +30,7 @@ def run_calibration(options):
     :return: exit code.
     """
     check_weights(options.weights)
-    with Runner(options.jobs, None, options.quiet) as runner:
+    with Runner(options.jobs, Path(options.out) / 'cache', options.quiet) as runner:
         examples, distances = collect(
             runner, options.weights, options.shapes, options.pairs, options.negatives
         )

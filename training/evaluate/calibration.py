@@ -14,6 +14,9 @@ from scipy.stats import chi2
 
 from dlc_ros.registration.confidence import TERMS, Model
 from dlc_ros.registration.se3 import log_so3
+from dlc_training.data import scene_pairs
+from dlc_training.evaluate import crops, negatives, partial_view, strata
+from dlc_training.evaluate.methods import digest_of_answers
 from dlc_training.evaluate.metrics import (
     SUCCESS,
     is_within,
@@ -30,6 +33,7 @@ CALIBRATION_SEED = 2000  # evaluations count up from 0, tuning uses 1000
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 INSIDE = float(chi2.ppf(0.95, 6))
 NAMES = tuple(TERMS)
+_DRAWN_BY = (negatives, strata, partial_view, crops, scene_pairs)
 _RIDGE = 1e-3
 # How much the choice among candidates counts beside telling right from wrong.
 _DUELS = 0.5
@@ -57,19 +61,22 @@ class Example(NamedTuple):
 
 
 def features_of(fit):
-    """(F,) numbers that a model's weights multiply, in the order of :data:`NAMES`."""
-    return np.array([TERMS[name].value(fit) for name in NAMES])
+    """List of F numbers that a model's weights multiply, in the order of :data:`NAMES`."""
+    return [float(TERMS[name].value(fit)) for name in NAMES]
 
 
 def watch_pair(pair, group, weights):
     """
     Run the registrar on a pair with a true answer.
 
-    :return: list of (features, right, answer), and the squared Mahalanobis distance of the
+    :return: JSON-able dict: ``rows``, a list of (features, right, answer), empty where the
+        registrar refused to search; ``distance``, the squared Mahalanobis distance of the
         answer's error, or None if the answer is wrong.
     """
     registrar = Watched(pair.target, weights, threads=1)
     found = registrar.register(pair.source)
+    if registrar.fit is None:
+        return {'rows': [], 'distance': None}
     true_pose, true_fit = registrar.refined(pair.truth)
 
     def nearest(transform):
@@ -89,14 +96,20 @@ def watch_pair(pair, group, weights):
     answered = right(found.transform)
     rows.append((features_of(registrar.fit), answered, True))
     distance = mahalanobis(found, nearest(found.transform)) if answered else None
-    return rows, distance
+    return {'rows': rows, 'distance': distance}
 
 
 def watch_negative(shapes, kind, index, seed, weights):
-    """Run the registrar on a pair without an answer: list of (features, right, answer)."""
+    """
+    Run the registrar on a pair without an answer.
+
+    :return: list of (features, right, answer), empty where the registrar refused to search.
+    """
     negative = draw_negative(shapes, kind, index, seed)
     registrar = Watched(negative.target, weights, threads=1)
     found = registrar.register(negative.source)
+    if registrar.fit is None:
+        return []
     right = False
     if negative.truth is not None:
         errors = (
@@ -115,29 +128,30 @@ def mahalanobis(found, truth):
     return float(error @ np.linalg.solve(found.covariance, error))
 
 
-def collect(runner, weights, shapes, positives, negatives):
+def collect(runner, weights, shapes, pairs, without):
     """
     All examples, and the Mahalanobis distances by stratum.
 
     :param runner: :class:`~dlc_training.evaluate.runner.Runner`.
     :param shapes: as for ``--shapes``.
-    :param positives: pairs of each stratum.
-    :param negatives: pairs of each kind without an answer.
+    :param pairs: of each stratum.
+    :param without: pairs of each kind without an answer.
     """
     shapes = open_shapes(shapes, CALIBRATION_SEED)
+    key = digest_of_answers(weights, shapes, CALIBRATION_SEED, _DRAWN_BY)
     examples, distances, group = [], {}, 0
     for stratum in STRATA:
-        clear = clear_pairs(runner, shapes, stratum, positives, CALIBRATION_SEED)
+        clear = clear_pairs(runner, shapes, stratum, pairs, CALIBRATION_SEED)
         tasks = [(*pair, weights) for pair in clear]
         distances[stratum] = []
-        for rows, distance in runner.map(stratum, watch_pair, tasks):
+        for seen in runner.resume(stratum, watch_pair, tasks, key):
             group += 1
-            examples += [Example(group, stratum, *row) for row in rows]
-            if distance is not None:
-                distances[stratum].append(distance)
+            examples += [Example(group, stratum, *row) for row in seen['rows']]
+            if seen['distance'] is not None:
+                distances[stratum].append(seen['distance'])
     for kind in KINDS:
-        tasks = [(shapes, kind, i, CALIBRATION_SEED, weights) for i in range(negatives)]
-        for rows in runner.map(kind, watch_negative, tasks):
+        tasks = [(shapes, kind, i, CALIBRATION_SEED, weights) for i in range(without)]
+        for rows in runner.resume(kind, watch_negative, tasks, key):
             group += 1
             examples += [Example(group, kind, *row) for row in rows]
     return examples, distances

@@ -224,6 +224,21 @@ def fingerprint(name, settings):
     return digest.hexdigest()
 
 
+def digest_of_answers(weights, shapes, seed, drawn_by):
+    """
+    Digest of what the registrar's answers to drawn pairs depend on.
+
+    :param weights: file, None for the shipped ones.
+    :param shapes: what :func:`~dlc_training.evaluate.shapes.open_shapes` returned.
+    :param drawn_by: modules whose code decides what the pairs are.
+    """
+    settings = Settings(weights, Path())
+    digest = hashlib.sha256(f'{fingerprint("dlc_ros", settings)} {shapes.label} {seed}'.encode())
+    for module in drawn_by:
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()
+
+
 def weights_sha256(path):
     """SHA-256 of a weights file, None for the shipped one; empty if there is none."""
     from dlc_ros.registration.weights import default_weights_path

@@ -1,8 +1,5 @@
 """``dlc-eval rejection``: what is turned away, what is not, and whether covariances are honest."""
 
-import hashlib
-from pathlib import Path
-
 import numpy as np
 from scipy.stats import chi2
 
@@ -12,7 +9,7 @@ from dlc_ros.registration.se3 import exp_so3, log_so3
 from dlc_training.data import scene_pairs
 from dlc_training.evaluate import crops, degenerate, negatives, partial_view, strata
 from dlc_training.evaluate.crops import SAMPLES
-from dlc_training.evaluate.methods import Settings, fingerprint
+from dlc_training.evaluate.methods import digest_of_answers
 from dlc_training.evaluate.metrics import (
     SUCCESS,
     is_within,
@@ -28,6 +25,7 @@ INSIDE = float(chi2.ppf(0.95, 6))
 # From the default on: what a lower one would have made AMBIGUOUS or DEGENERATE is not known.
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 _USED = ('ACCEPTED', 'DEGENERATE')  # of such answers a robot uses something
+_DRAWN_BY = (negatives, degenerate, strata, partial_view, crops, scene_pairs)
 
 
 def _registrar(target, weights, upright=False):
@@ -146,7 +144,7 @@ def measure(runner, shapes, weights, seed, count, pairs):
         stratum, lists of what the ``judge_`` functions return.
     """
     found = {'negatives': {}, 'degenerate': {}, 'ambiguous': {}, 'good': {}}
-    key = _digest(shapes, seed, weights)
+    key = digest_of_answers(weights, shapes, seed, _DRAWN_BY)
     for kind in negatives.KINDS:
         tasks = [(shapes, kind, i, seed, weights) for i in range(count)]
         found['negatives'][kind] = runner.resume(kind, judge_negative, tasks, key)
@@ -163,15 +161,6 @@ def measure(runner, shapes, weights, seed, count, pairs):
         tasks = [(*pair, weights) for pair in clear_pairs(runner, shapes, stratum, pairs, seed)]
         found['good'][stratum] = runner.resume(stratum, judge_good, tasks, key)
     return found
-
-
-def _digest(shapes, seed, weights):
-    """Digest of what answers depend on: shapes, weights, the registrar, and these pairs."""
-    settings = Settings(weights, Path())
-    digest = hashlib.sha256(f'{fingerprint("dlc_ros", settings)} {shapes.label} {seed}'.encode())
-    for module in (negatives, degenerate, strata, partial_view, crops, scene_pairs):
-        digest.update(Path(module.__file__).read_bytes())
-    return digest.hexdigest()
 
 
 def used(row):

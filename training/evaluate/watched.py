@@ -15,14 +15,17 @@ class Watched(Registrar):
     :ivar found: its :class:`Registration`; ``found.candidates`` are the poses that competed.
     :ivar fits: :class:`Fit` of each candidate, in the same order.
     :ivar chosen: index of the candidate that won.
-    :ivar fit: :class:`Fit` that the verdict rests on.
+    :ivar fit: :class:`Fit` that the verdict rests on; None where the cloud was refused without a
+        search, so that there are no candidates.
     """
 
     def __init__(self, reference, weights=None, **options):
         super().__init__(reference, weights, RegistrationOptions(device='cpu', **options))
+        self._won = None
 
     def register(self, cloud, init=None, init_covariance=None):
         """As :meth:`Registrar.register`."""
+        self._won = None
         self.found = super().register(cloud, init, init_covariance)
         cloud_frame = LocalFrame.of(validate_cloud(cloud, self.options.min_points))
         self._from_source = inverse(cloud_frame.transform)
@@ -59,7 +62,7 @@ class Watched(Registrar):
 
     @property
     def fit(self):
-        return self._won.fit
+        return None if self._won is None else self._won.fit
 
     def confidence(self, fit):
         """How sure a pose with this :class:`Fit` would be."""
