@@ -132,7 +132,7 @@ class Contest:
             (other.chosen, _UNMAPPED if other._odds_of_chosen() > alike else 0.0)
             for other in elsewhere
         ]
-        return self.selection.evidence(answer, self.candidates, rivals)
+        return self.selection.evidence(answer, self.fit, self.candidates, rivals)
 
     def refined(self, transform):
         """:class:`Refinement` of a pose (4, 4) as candidates are refined."""

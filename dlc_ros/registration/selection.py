@@ -94,18 +94,18 @@ class Selection:
             seen = self._refiner.compare(self._source, best.transform)
         return Fit.of(seen, self._support([best.transform])[0])
 
-    def evidence(self, answer, candidates, elsewhere=()):
+    def evidence(self, answer, fit, candidates, elsewhere=()):
         """
         What the gate wants to know about an answer.
 
         :param answer: :class:`Answer`.
+        :param fit: its :class:`Fit`, see :meth:`judged`.
         :param candidates: list of :class:`Refinement`, the chosen one among them.
         :param elsewhere: :class:`Refinement` of the same source onto other parts of the
             reference, those that convince there, each with its ``Rival.allowance``.
         :returns: :class:`Evidence`.
         """
         chosen, best = answer.chosen, answer.best
-        fit = self.judged(answer)
         # What slides has little that descriptors could recognise; a prior says where it is.
         slides = answer.free.shape[1] > 0 and self._prior is not None
         model = GEOMETRIC if slides else self._model
