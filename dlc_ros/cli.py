@@ -199,6 +199,9 @@ def _text(result):
 
 
 def _run(options):
+    from dlc_ros.node.blas import one_blas_thread
+
+    one_blas_thread()
     from dlc_ros.localization.parameters import from_flat, load_yaml, read_yaml
 
     overrides = dict(_parse_parameter(text) for text in options.param)

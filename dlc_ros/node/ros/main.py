@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from dlc_ros.errors import DlcError
+from dlc_ros.node.blas import one_blas_thread
 
 
 def main(argv=None):
@@ -21,6 +22,7 @@ def main(argv=None):
         epilog='ROS 2 arguments follow --ros-args, e.g. --ros-args --params-file FILE.',
     )
     _, ros_arguments = parser.parse_known_args(argv)
+    one_blas_thread()
     try:
         import rclpy
 
