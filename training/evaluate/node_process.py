@@ -67,7 +67,6 @@ class NodeProcess:
             environment = {
                 'ROS_DOMAIN_ID': str(domain),
                 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-                'OMP_WAIT_POLICY': 'passive',
             }
             self._process = subprocess.Popen(
                 words,
