@@ -154,4 +154,6 @@ def _parser():
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    from dlc_training.engine.distributed import end_process
+
+    end_process(main())

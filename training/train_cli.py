@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 
 from dlc_ros.errors import DlcError
@@ -192,4 +191,6 @@ def _without_folders(override):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    from dlc_training.engine.distributed import end_process
+
+    end_process(main())
