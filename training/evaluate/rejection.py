@@ -5,9 +5,10 @@ from scipy.stats import chi2
 
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.registrar import Registrar
-from dlc_ros.registration.se3 import exp_so3, log_so3
+from dlc_ros.registration.se3 import exp_so3
 from dlc_training.data import scene_pairs
 from dlc_training.evaluate import crops, degenerate, negatives, partial_view, strata
+from dlc_training.evaluate.calibration import mahalanobis
 from dlc_training.evaluate.crops import SAMPLES
 from dlc_training.evaluate.methods import digest_of_answers
 from dlc_training.evaluate.metrics import (
@@ -121,14 +122,11 @@ def judge_good(pair, group, weights):
     """
     found = _registrar(pair.target, weights).register(pair.source)
     truth = nearest_truth(pair.truth, found.transform, group, pair.shape_pose)
-    error = np.empty(6)
-    error[:3] = truth[:3, 3] - found.transform[:3, 3]
-    error[3:] = log_so3(truth[:3, :3] @ found.transform[:3, :3].T)
     return {
         'status': found.status.value,
         'confidence': found.confidence,
         'right': is_within(*_errors(found, truth), SUCCESS),
-        'distance': float(error @ np.linalg.solve(found.covariance, error)),
+        'distance': mahalanobis(found, truth),
         'spread': float(np.exp(np.linalg.slogdet(found.covariance)[1] / 12)),
     }
 
