@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import scenes
+import small_gicp
 from scipy.spatial.transform import Rotation
 
 from dlc_ros import Registrar, RegistrationOptions, Status
+from dlc_ros.registration import pyramid
 from dlc_ros.registration.se3 import inverse, make_transform, rotation_angle_deg, transform_points
 from dlc_ros.registration.windows import window_at, window_radius
 
@@ -145,3 +147,52 @@ def test_a_window_holds_what_lies_within_its_radius_of_the_cloud():
     assert np.quantile(distances, 0.95) < radius < 1.3 * np.quantile(distances, 0.95)
     expected = np.linalg.norm(reference - centre, axis=1) < radius
     np.testing.assert_array_equal(window_at(reference, cloud, truth), expected)
+
+
+def at_work(monkeypatch):
+    """List of how many points get normals, call by call, from now on."""
+    counts, estimate = [], small_gicp.estimate_normals_covariances
+
+    def counted(cloud, *args, **kwargs):
+        counts.append(cloud.size())
+        estimate(cloud, *args, **kwargs)
+
+    monkeypatch.setattr(small_gicp, 'estimate_normals_covariances', counted)
+    return counts
+
+
+def test_the_first_cloud_in_another_room_costs_no_normals_of_the_map(monkeypatch):
+    rng = np.random.default_rng(17)
+    centres, points = storey(range(12), rng)
+    registrar = Registrar(points, options=UPRIGHT)
+    known = np.diag(np.square([0.1, 0.1, 0.02, 0.02, 0.02, 0.05]))
+    clouds = {}
+    for which in (1, 10):
+        truth = pose(centres[which] + [0.3, 0.4, 0.3], 1.0, rng)
+        clouds[which] = scan(which, centres[which], truth, rng), truth
+    registrar.register(*clouds[1], known)
+    counts = at_work(monkeypatch)
+    registrar.register(*clouds[1], known)
+    again, counts[:] = sum(counts), []
+    found = registrar.register(*clouds[10], known)
+    assert 0 < sum(counts) < 1.2 * again, 'those of the cloud itself'
+    assert found.accepted and errors(found.transform, clouds[10][1])[1] < 0.03
+
+
+@pytest.mark.parametrize('most', (1_000_000, 1_000))
+def test_a_cloud_lies_in_a_large_map_as_in_its_room_alone(monkeypatch, most):
+    """Also where the map is too large to be made ready as a whole."""
+    monkeypatch.setattr(pyramid, '_MOST', most)
+    rng = np.random.default_rng(19)
+    centres, points = storey(range(12), rng)
+    mine = np.abs(points - centres[6])[:, :2].max(axis=1) < 3.5
+    truth = pose(centres[6] + [-0.5, 0.2, 0.3], 0.4, rng)
+    cloud = scan(6, centres[6], truth, rng)
+    known = np.diag(np.square([0.1, 0.1, 0.02, 0.02, 0.02, 0.05]))
+    start = make_transform(truth[:3, :3], truth[:3, 3] + [0.05, 0.08, -0.01])
+    found = Registrar(points, options=UPRIGHT).register(cloud, start, known)
+    alone = Registrar(points[mine], options=UPRIGHT).register(cloud, start, known)
+    angle, length = errors(found.transform, alone.transform)
+    assert found.accepted and alone.accepted
+    assert angle < 0.05 and length < 0.003
+    np.testing.assert_allclose(found.covariance, alone.covariance, rtol=0.5, atol=1e-8)

@@ -4,8 +4,9 @@ from collections import OrderedDict
 
 import numpy as np
 
+from dlc_ros.registration.pyramid import Excerpt, Pyramid
 from dlc_ros.registration.refine import Refiner
-from dlc_ros.registration.windows import window, window_radius
+from dlc_ros.registration.windows import window_radius
 
 # Windows lie on a grid of this share of their radius and have radii in steps of this factor, so
 # that the clouds of a drive share them.
@@ -70,7 +71,7 @@ class Atlas:
         :param host: :class:`~dlc_ros.registration.host.Host`; None without a predictor.
         :param options: :class:`~dlc_ros.registration.options.RegistrationOptions`.
         """
-        self._points, self._host, self._options = points, host, options
+        self._pyramid, self._host, self._options = Pyramid(points, options), host, options
         self._sites = OrderedDict()
 
     @staticmethod
@@ -102,10 +103,10 @@ class Atlas:
         if key not in self._sites:
             # Wherever in its cell of the grid a cloud lies, its own window is held.
             radius = _STEP**level + 0.5 * np.sqrt(3.0) * grid
-            points = self._points[window(self._points, grid * np.array(place), radius)]
+            excerpt = Excerpt(self._pyramid, grid * np.array(place), radius)
             site = None
-            if len(points) >= self._options.min_points:
-                site = Site(Refiner(points, self._options, at_once=False), self._host)
+            if len(excerpt) >= self._options.min_points:
+                site = Site(Refiner(excerpt, self._options), self._host)
             self._sites[key] = site
             if len(self._sites) > _KEPT:
                 self._sites.popitem(last=False)

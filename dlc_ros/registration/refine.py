@@ -10,6 +10,7 @@ import small_gicp
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.agreement import Agreement, agreement
 from dlc_ros.registration.options import RegistrationOptions
+from dlc_ros.registration.pyramid import Excerpt
 from dlc_ros.registration.se3 import is_rigid
 from dlc_ros.registration.surface import Surface
 
@@ -93,39 +94,37 @@ class Refiner:
     :ivar radius: of the reference [m].
     """
 
-    def __init__(self, reference, options=None, at_once=True):
+    def __init__(self, reference, options=None):
         """
         Prepare the reference.
 
-        :param reference: (N, 3) float64 in a local frame [m].
+        :param reference: (N, 3) float64 in a local frame [m]; or a
+            :class:`~dlc_ros.registration.pyramid.Excerpt` of a larger one, whose full resolution
+            is prepared when it is needed.
         :param options: :class:`RegistrationOptions`.
-        :param at_once: prepare it now; else each resolution when it is needed, the coarse one
-            without the full one.
         :raises ParameterError: if the chosen library is not installed.
         """
         self.options = options or RegistrationOptions()
         if self.options.refiner == 'open3d':
             _require_open3d()
-        self._reference, self._at_once = reference, at_once
-        if at_once:
-            self.radius = self.target.radius
-            self.coarse_target  # noqa: B018 (built now)
-            self._reference = None
-        else:
+        if isinstance(reference, Excerpt):
+            self._excerpt = reference
             self.radius = self.coarse_target.radius
+        else:
+            options = self.options
+            self.target = Surface(reference, options.voxel_size, _MAX_REFERENCE, options.threads)
+            self.coarse_target = self.target.thinned(_COARSE_REFERENCE)
+            self.radius = self.target.radius
 
     @cached_property
     def target(self):
         """The reference at full resolution, a :class:`Surface`."""
-        options = self.options
-        return Surface(self._reference, options.voxel_size, _MAX_REFERENCE, options.threads)
+        return self._excerpt.full(_MAX_REFERENCE)
 
     @cached_property
     def coarse_target(self):
         """The reference on which candidates compete, a :class:`Surface`."""
-        if self._at_once or len(self._reference) < 1.5 * _COARSE_REFERENCE:
-            return self.target.thinned(_COARSE_REFERENCE)
-        return Surface(self._reference, max_points=_COARSE_REFERENCE, threads=self.options.threads)
+        return self._excerpt.about(_COARSE_REFERENCE)
 
     def prepare(self, source, place=False):
         """
@@ -266,9 +265,9 @@ def levels(coarse, fine):
 def _align_small_gicp(target, source, init, limits, options):
     """One level with small_gicp: transform (4, 4), iterations, whether it ended by itself."""
     result = small_gicp.align(
-        target.cloud,
+        target.whole.cloud,
         source.cloud,
-        target.tree,
+        target.whole.tree,
         init,
         registration_type=options.refine_method,
         max_correspondence_distance=limits.distance,

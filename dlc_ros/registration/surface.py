@@ -25,6 +25,8 @@ _LINE = 0.03
 _LINES = 0.02
 _EVENED = 4
 _FEWEST = 60
+# Points whose neighbourhoods are looked at together: those of a map at once fill the memory.
+_AT_ONCE = 50_000
 
 
 class Surface:
@@ -37,7 +39,6 @@ class Surface:
     :ivar pitch: edge of the square of surface that one point stands for [m], > 0.
     :ivar roughness: standard deviation of the points about their local planes [m]: noise, and
         what curvature looks like at this pitch.
-    :ivar averaged: whether the points are means of voxels.
     :ivar radius: root mean square distance from the centroid [m].
     """
 
@@ -58,11 +59,46 @@ class Surface:
         """
         points = np.asarray(points, dtype=np.float64)
         reduce = voxel_downsample if means else first_in_voxel
-        self.averaged = means and (voxel_size > 0.0 or len(points) > max_points)
         if voxel_size > 0.0:
             points = reduce(points, voxel_size)
         elif len(points) > max_points:
             points = thin(points, max_points, reduce)
+        self._whole, self._inside = None, None
+        patches = self._measure(points, threads)
+        strays = self.roughness / self.pitch / _STRAY
+        count = int(np.clip(_NEIGHBOURS * strays**2, _NEIGHBOURS, _MOST_NEIGHBOURS))
+        small_gicp.estimate_normals_covariances(
+            self.cloud, self.tree, num_neighbors=count, num_threads=threads
+        )
+        self.normals = self.cloud.normals()[:, :3]
+        lines = _are_lines(patches[:, :_NEIGHBOURS])
+        if len(self) > _EVENED * _FEWEST and lines.mean() > _LINES:
+            self._mend_normals()
+
+    def part(self, inside):
+        """
+        Some of the points as a surface of their own, which costs no new normals.
+
+        Their normals, and the whole that ICP moves a source onto, are those of this surface.
+
+        :param inside: (N,) bool, at least 3 points.
+        :returns: :class:`Surface`; itself if all points are inside.
+        """
+        if inside.all():
+            return self
+        part = Surface.__new__(Surface)
+        part._whole, part._inside = self, np.flatnonzero(inside)
+        part._measure(self.points[inside], 1)
+        part.normals = self.normals[inside]
+        return part
+
+    @property
+    def whole(self):
+        """The surface that this one is a part of; itself if it is none."""
+        return self if self._whole is None else self._whole
+
+    def _measure(self, points, threads):
+        """Build the tree, measure pitch and roughness; neighbourhoods (M, K, 3) of some points."""
         self.points = np.ascontiguousarray(points)
         self.cloud = small_gicp.PointCloud(self.points)
         self.tree = small_gicp.KdTree(self.cloud, num_threads=threads)
@@ -75,15 +111,7 @@ class Surface:
         # The plane through k + 1 points takes three of their degrees of freedom.
         spread = np.median(_sums_of_squares(patches)[:, 0])
         self.roughness = float(np.sqrt(max(spread, 0.0) / max(k - 2, 1)))
-        strays = self.roughness / self.pitch / _STRAY
-        count = int(np.clip(_NEIGHBOURS * strays**2, _NEIGHBOURS, _MOST_NEIGHBOURS))
-        small_gicp.estimate_normals_covariances(
-            self.cloud, self.tree, num_neighbors=count, num_threads=threads
-        )
-        self.normals = self.cloud.normals()[:, :3]
-        lines = _are_lines(patches[:, :_NEIGHBOURS])
-        if len(self) > _EVENED * _FEWEST and lines.mean() > _LINES:
-            self._mend_normals()
+        return patches
 
     def __len__(self):
         return len(self.points)
@@ -95,7 +123,13 @@ class Surface:
 
     def _mend_normals(self):
         """Take the normals on scan lines from a thinned cloud, where lines have neighbours."""
-        lines = _are_lines(self._neighbourhoods(slice(None), _NEIGHBOURS)[0])
+        starts = range(0, len(self), _AT_ONCE)
+        lines = np.concatenate(
+            [
+                _are_lines(self._neighbourhoods(slice(start, start + _AT_ONCE), _NEIGHBOURS)[0])
+                for start in starts
+            ]
+        )
         even = Surface(self.points, max_points=len(self) // _EVENED)
         self.normals = self.normals.copy()
         self.normals[lines] = even.normals[even.nearest(self.points[lines])[0]]
@@ -123,9 +157,15 @@ class Surface:
 
         cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(self.points))
         cloud.normals = open3d.utility.Vector3dVector(self.normals)
-        covariances = np.ascontiguousarray(np.asarray(self.cloud.covs())[:, :3, :3])
-        cloud.covariances = open3d.utility.Matrix3dVector(covariances)
+        cloud.covariances = open3d.utility.Matrix3dVector(self._covariances)
         return cloud
+
+    @cached_property
+    def _covariances(self):
+        """GICP covariances (N, 3, 3)."""
+        if self._whole is not None:
+            return self._whole._covariances[self._inside]
+        return np.ascontiguousarray(np.asarray(self.cloud.covs())[:, :3, :3])
 
 
 def _are_lines(patches):
