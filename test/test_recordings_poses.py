@@ -153,7 +153,7 @@ def test_trajectory_file_that_is_named_is_meant(tmp_path):
     seen = surveyed(drive(tmp_path / 'bag', frame='odom'))
     path = tum(tmp_path / 'truth.txt', TIMES, [pose_at(i * 0.1) for i in range(40)])
     truth, reasons = known_truth(seen, Wishes(str(path), 'base_link'))
-    assert len(reasons) == 1 and reasons[0].startswith('not /tf odom -> lidar')
+    assert len(reasons) == 1 and reasons[0].startswith('no poses from /tf odom -> lidar')
     assert not truth.drifts and 'truth.txt' in truth.provenance
     assert np.abs(truth.at(TIMES)[0] - true_poses(TIMES)).max() < 1e-9
     with pytest.raises(DlcError, match="no frame 'imu'"):

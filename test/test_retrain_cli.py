@@ -22,10 +22,10 @@ from dlc_ros.registration.confidence import GEOMETRIC  # noqa: E402
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions  # noqa: E402
 from dlc_ros.registration.se3 import make_transform, matrix_from_quaternion  # noqa: E402
 from dlc_ros.registration.weights import load_weights, save_weights  # noqa: E402
-from dlc_training.recordings.judge import stand_upright  # noqa: E402
+from dlc_training.recordings.judge import spread, stand_upright  # noqa: E402
 from dlc_training.recordings.lidar import Lidar  # noqa: E402
-from dlc_training.recordings.report import compare, verdict  # noqa: E402
 from dlc_training.recordings.simulate import simulate  # noqa: E402
+from dlc_training.recordings.verdict import compare, verdict  # noqa: E402
 from dlc_training.retrain_cli import main  # noqa: E402
 
 SMALL = ['--most-scans', '36', '--judge-scans', '2', '--benchmark-pairs', '0', '--quiet']
@@ -93,7 +93,7 @@ def test_whole_path_gives_weights_a_report_and_one_sentence(trained, weights):
     sentence = facts['verdict']
     assert sentence in text and sentence.count('. ') == 0 and facts['held_out_is_truth']
     page = (out / 'report.html').read_text()
-    assert sentence.split(':')[0] in page and page.count('data:image/png;base64') == 3
+    assert sentence.split(':')[0] in page and page.count('data:image/png;base64') == 4
     loaded = load_weights(out / 'weights.safetensors')
     assert loaded.sha256 == facts['weights_sha256'] and 'recording' in loaded.card['data']
     assert loaded.card['scores']['held_out']['count'] >= 2
@@ -101,9 +101,11 @@ def test_whole_path_gives_weights_a_report_and_one_sentence(trained, weights):
     assert loaded.confidence == GEOMETRIC  # of the old ones, as the card says
     assert loaded.card['gate_fitted_to'] == loaded.card['started_from']
     assert facts['windows']['count'] == facts['held_out']['count']
-    assert 'turned anyhow' in page
-    for seen in facts['gate'].values():
-        assert 0 <= seen['right'] <= seen['accepted'] <= facts['held_out']['count']
+    assert 'in the part of the reference about' in page
+    for name, wrong in facts['wrong'].items():
+        right = facts['held_out']['count'] * facts['accepted'][name] / 100
+        assert wrong >= 0 and right + wrong <= facts['held_out']['count']
+        assert facts['accepted'][name] <= facts['held_out'][name]
     assert 'dropped' in loaded.card['recording']['training poses that disagree with their clouds']
 
 
@@ -233,28 +235,46 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
     assert main(simulated_again) == 2
 
 
+def scores(old, new, accepted=0, alone=0, lost=0, wrong=0, count=100):
+    """Scores of weights that place so many scans; the gate accepts 20, and so many more."""
+    numbers = np.arange(count)
+    return {
+        'held_out': compare(numbers < old, numbers < new),
+        'accepted': compare(numbers < 20, numbers < 20 + accepted),
+        'windows': compare(numbers < 50, numbers < 50 + alone),
+        'wrong': {'old': 1, 'new': 1 + wrong},
+        'benchmark': compare(numbers < 90, numbers < 90 - lost),
+    }
+
+
 @pytest.mark.parametrize(
-    ('old', 'new', 'alone', 'lost', 'deploy', 'start'),
+    ('found', 'deploy', 'start'),
     [
-        (20, 80, 0, 0, True, 'Deploy the new weights: '),
-        (20, 80, 0, 30, False, 'Deploy the new weights only where'),
-        (80, 20, 30, 0, False, 'Keep the old weights: the new ones'),
-        (50, 51, 0, 0, False, 'Keep the old weights: no gain could be shown'),
-        (50, 51, 30, 0, True, 'Deploy the new weights: '),
-        (51, 50, 30, 0, False, 'Keep the old weights: no gain could be shown'),
+        (scores(20, 80), True, 'Deploy the new weights: '),
+        (scores(20, 80, lost=30), False, 'Deploy the new weights only where'),
+        (scores(80, 20, alone=30), False, 'Keep the old weights: the new ones'),
+        (scores(50, 51), False, 'Keep the old weights: no gain could be shown'),
+        (scores(50, 51, alone=30), True, 'Deploy the new weights: '),
+        (scores(51, 50, alone=30), False, 'Keep the old weights: no gain could be shown'),
+        (scores(50, 50, accepted=30), True, 'Deploy the new weights: '),
+        (scores(50, 50, accepted=30, wrong=1), False, 'Fit the gate before you deploy'),
+        (scores(50, 50, accepted=-19), False, 'Keep the old weights: no gain could be shown'),
+        (scores(20, 80, wrong=-1), True, 'Deploy the new weights: '),
+        (scores(1, 9, count=9), False, 'Keep the old weights: 9 held-out scans are too few'),
     ],
 )
-def test_verdict_follows_from_the_intervals(old, new, alone, lost, deploy, start):
-    numbers = np.arange(100)
-    held_out = compare(numbers < old, numbers < new)
-    windows = compare(numbers < 50, numbers < 50 + alone)
-    benchmark = compare(numbers < 90, numbers < 90 - lost)
-    assert held_out['difference'] == pytest.approx(new - old)
-    low, high = held_out['interval']
-    assert low <= new - old <= high
-    found, sentence = verdict(held_out, windows, benchmark, is_truth=True)
-    assert found == deploy and sentence.startswith(start) and sentence.endswith('.')
-    assert 'no truth' in verdict(held_out, windows, benchmark, is_truth=False)[1]
+def test_verdict_follows_from_the_intervals(found, deploy, start):
+    decided, sentence = verdict(found, is_truth=True)
+    assert decided == deploy and sentence.startswith(start)
+    assert sentence.endswith('.') and '. ' not in sentence
+    assert 'no truth' not in sentence and 'no truth' in verdict(found, is_truth=False)[1]
+
+
+@pytest.mark.parametrize(('old', 'new'), [(20, 80), (80, 20), (50, 51)])
+def test_interval_holds_the_difference(old, new):
+    found = compare(np.arange(100) < old, np.arange(100) < new)
+    low, high = found['interval']
+    assert found['difference'] == pytest.approx(new - old) and low <= new - old <= high
 
 
 @pytest.mark.parametrize(('lean', 'upright'), [(0.0, True), (3.0, True), (8.0, False)])
@@ -265,8 +285,10 @@ def test_a_sensor_that_leans_is_not_judged_as_an_upright_one(lean, upright):
     assert stand_upright(poses) == upright
 
 
-def test_few_scans_tell_nothing():
-    few = np.arange(8)
-    found = compare(few < 1, few < 9)
-    deploy, sentence = verdict(found, found, None, is_truth=True)
-    assert not deploy and '8 held-out scans are too few to tell' in sentence
+@pytest.mark.parametrize(('count', 'most'), [(187, 150), (5, 150), (7, 2), (1000, 3)])
+def test_as_many_scans_are_judged_as_were_asked_for(count, most):
+    numbers = 10 + np.arange(count)
+    chosen = spread(numbers, most)
+    assert len(set(chosen)) == len(chosen) == min(count, most)
+    assert (chosen[0], chosen[-1]) == (numbers[0], numbers[-1])
+    assert np.ptp(np.diff(chosen)) <= 1

@@ -19,15 +19,24 @@ from dlc_training.recordings.files import read_json, write_json
 SUCCESS_DEG, SUCCESS_M, _SUCCESS_SHARE = 1.0, 0.2, 0.1
 
 
+# Sensors that lean by no more than this in the reference [deg] stand upright.
+_LEANING_DEG = 5.0
+# How far the middle of a window is off the scan's, at most, in its own radii.
+_AWAY = 1 / 3
+# Of the files of answers: those of another layout are not read.
+_LAYOUT = 2
+# What stands for a status where a cloud was refused before it was registered.
+REFUSED = 'REFUSED'
+
+
 def success_limits(median_range):
     """Rotation [deg] and translation [m] within which a scan is placed right."""
     return SUCCESS_DEG, min(SUCCESS_M, _SUCCESS_SHARE * median_range)
 
 
-# Sensors that lean by no more than this in the reference [deg] stand upright.
-_LEANING_DEG = 5.0
-# How far the middle of a window is off the scan's, at most, in its own radii.
-_AWAY = 1 / 3
+def spread(numbers, most):
+    """At most so many of the numbers (N,), evenly spread over them."""
+    return numbers[np.unique(np.linspace(0, len(numbers) - 1, most).round().astype(int))]
 
 
 def stand_upright(poses):
@@ -45,7 +54,7 @@ def judge_held_out(folder, index, poses, numbers, reference, weights, median_ran
     :param poses: (N, 4, 4) ``T_reference_sensor`` of all scans; those of ``numbers`` are judged.
     :param weights: :class:`~dlc_ros.registration.weights.LoadedWeights`.
     :return: dict of lists, one entry a scan: ``number``, ``rotation_deg``, ``translation_m``,
-        ``success``, ``accepted``, ``cpu_ms``.
+        ``success``, ``accepted``, ``status``, ``cpu_ms``.
     """
     upright = stand_upright(poses[numbers])
     options = RegistrationOptions(device='cpu', upright=upright)
@@ -79,14 +88,15 @@ def judge_in_windows(folder, index, poses, numbers, reference, weights, median_r
         part = reference[window(reference, scan.mean(0) + aside, radius)]
         return Registrar(part, str(weights.path), options)
 
-    path = _answers(folder, 'windows', index, reference, weights)
+    # The windows lie where the poses say.
+    path = _answers(folder, 'windows', index, reference, weights, poses.tobytes())
     return _judge(path, index, poses, numbers, registrar_for, success_limits(median_range), quiet)
 
 
 def _answers(folder, name, index, reference, weights, *more):
     """File of the answers to one set of problems by one weights file."""
     digest = hashlib.sha256(index.facts['key'].encode() + weights.sha256.encode())
-    digest.update(np.ascontiguousarray(reference).tobytes() + repr(more).encode())
+    digest.update(np.ascontiguousarray(reference).tobytes() + repr((_LAYOUT, *more)).encode())
     return Path(folder) / f'{name}_{digest.hexdigest()[:16]}.json'
 
 
@@ -108,8 +118,7 @@ def _judge(path, index, poses, numbers, registrar_for, limits, quiet):
         'rotation_deg': [row[1] for row in rows],
         'translation_m': [row[2] for row in rows],
         'success': [bool(row[1] < limits[0] and row[2] < limits[1]) for row in rows],
-        'accepted': [row[3]['accepted'] for row in rows],
-        'cpu_ms': [row[3]['cpu_ms'] for row in rows],
+        **{name: [row[3][name] for row in rows] for name in ('accepted', 'status', 'cpu_ms')},
     }
 
 
@@ -119,11 +128,17 @@ def _answer(registrar_for, number, scan):
         registrar = registrar_for(number)
         start = time.process_time()
         found = registrar.register(scan)
-        transform, accepted = found.transform.tolist(), bool(found.accepted)
+        transform, status = found.transform.tolist(), found.status.value
+        accepted = bool(found.accepted)
     except CloudError:
-        transform, accepted = None, False
+        transform, status, accepted = None, REFUSED, False
     spent = 1e3 * (time.process_time() - start)
-    return {'transform': transform, 'accepted': accepted, 'cpu_ms': round(spent, 1)}
+    return {
+        'transform': transform,
+        'accepted': accepted,
+        'status': status,
+        'cpu_ms': round(spent, 1),
+    }
 
 
 def _errors(answer, truth):

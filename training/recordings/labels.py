@@ -74,7 +74,9 @@ class Labels:
 
     def _in_own_map(self, own, everywhere):
         poses, text = own, 'as the truth gives them'
-        if self.trajectory.drifts and not self.trajectory.self_made:
+        if self.trajectory.self_made:
+            text = 'LiDAR odometry, of which the map is made as well (self-labels)'
+        elif self.trajectory.drifts and not self.trajectory.self_made:
             poses = self._kept('drift', lambda: {
                 'poses': take_drift_out(self.index, own, self.seen.ranges[1], self.quiet)
             })['poses']  # fmt: skip

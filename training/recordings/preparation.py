@@ -11,7 +11,7 @@ from dlc_training.recordings.consistency import check_training_poses
 from dlc_training.recordings.facts import about_body, result_rows, survey_rows, way
 from dlc_training.recordings.files import read_arrays, write_arrays
 from dlc_training.recordings.index import build_index
-from dlc_training.recordings.keyframes import choose_keyframes
+from dlc_training.recordings.keyframes import choose_keyframes, guess_keyframes
 from dlc_training.recordings.labels import Labels
 from dlc_training.recordings.map_building import build_map, cell_edge, find_stable
 from dlc_training.recordings.pairs import write_pairs
@@ -84,24 +84,44 @@ class Prepared:
     notes: list
 
 
+@dataclass(frozen=True)
+class Plan:
+    """
+    What would be used.
+
+    :param rows: (what, value) for people; ``notes``: sentences.
+    :param train: number of training scans; ``held_out``: of held-out ones.
+    :param odometry: clouds that LiDAR odometry would have to go through.
+    :param placed: scans that would have to be placed in the reference.
+    """
+
+    rows: list
+    notes: list
+    train: int
+    held_out: int
+    odometry: int
+    placed: int
+
+
 def plan(source, quiet=False):
     """
     What would be used: reads the recording once and writes nothing.
 
     :param source: :class:`Source`.
-    :return: (:class:`~dlc_training.recordings.survey.Survey`, rows (what, value), notes, number
-        of training scans, number of held-out scans).
+    :return: :class:`Plan`.
     """
     recording = Recording(source.bags)
     seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
     trajectory, reasons = known_truth(seen, source.wishes)
     reference = read_reference(source, seen)
     if trajectory is None:
-        chosen = np.arange(0, len(seen.stamps_ns), max(1, round(0.5 / seen.period_s)))
-        chosen = chosen[: source.most_scans]
         truth, by = 'none: LiDAR odometry (kiss-icp) would be run', source.hold_out
-        train = round((1 - source.share) * len(chosen))
-        held = len(chosen) - train
+        kept = guess_keyframes(seen.stamps_ns, source.most_scans)
+        train = round((1 - source.share) * kept)
+        held, text = (
+            kept - train,
+            f'about {kept} of {len(seen.stamps_ns)}, known when odometry has run',
+        )
     else:
         poses, known = trajectory.at(seen.stamps_ns)
         chosen, still = choose_keyframes(
@@ -118,16 +138,24 @@ def plan(source, quiet=False):
         truth, by = trajectory.provenance, parts.description
         truth += '; the sensor stands still' if still else f'; {trajectory.length:.1f} m of way'
         train, held = int(parts.train.sum()), int(parts.held_out.sum())
+        kept, text = len(chosen), f'{len(chosen)} of {len(seen.stamps_ns)}'
     if reference is None:  # every other scan makes the map
         train, held = train // 2, held // 2
     rows = survey_rows(recording, seen)
     rows += [
         ('truth', truth),
         ('reference', about_reference(source, reference)),
-        ('scans that would be kept', f'{len(chosen)} of {len(seen.stamps_ns)}'),
+        ('scans that would be kept', text),
         ('split', f'{by}: {train} scans to train on, {held} held out'),
     ]
-    return seen, rows, recording.notes + seen.notes + reasons, train, held
+    return Plan(
+        rows=rows,
+        notes=recording.notes + seen.notes + reasons,
+        train=train,
+        held_out=held,
+        odometry=len(seen.stamps_ns) if trajectory is None else 0,
+        placed=kept if reference is not None and (trajectory is None or trajectory.drifts) else 0,
+    )
 
 
 def prepare(source, out, weights, quiet=False):

@@ -1,53 +1,59 @@
 """The report of one run: tables, pictures and notes from what was measured."""
 
 import json
+from collections import Counter
 
-from dlc_training.recordings import report
+from dlc_training.recordings import pictures
 from dlc_training.recordings.files import write_json
 from dlc_training.recordings.judge import success_limits
+from dlc_training.recordings.report import write_report
+
+# The two problems that every held-out scan is.
+EVERYWHERE, NEARBY = 'whole reference', 'part about the scan'
 
 
-def write_results(out, options, prepared, summary, held_out):
+def write_results(out, options, prepared, summary, judged):
     """
     Write ``report.html`` and ``report.json``.
 
     :param prepared: :class:`~dlc_training.recordings.preparation.Prepared`.
-    :param summary: what :func:`dlc_training.recordings.report.compare` says of both parts, and
+    :param summary: what :func:`dlc_training.recordings.verdict.compare` says of all parts, and
         the verdict.
-    :param held_out: judgements of the old and of the new weights.
+    :param judged: dict of :data:`EVERYWHERE` and :data:`NEARBY` -> judgements of the old and of
+        the new weights.
     """
     limits = success_limits(prepared.median_range)
-    head = ('on', 'problems', 'old weights', 'new weights', 'difference', '95 % interval')
-    rows = [
-        head,
-        _row(
-            f'held-out scans, start unknown, within {limits[0]:g} deg / {limits[1]:.2g} m',
-            summary['held_out'],
-        ),
+    tables = [
+        ('Result', _result_rows(summary, judged[EVERYWHERE], limits)),
+        ('What was used', [('what', 'value'), *prepared.facts]),
     ]
-    found = [f'{seen["accepted"]}, {seen["right"]}' for seen in summary['gate'].values()]
-    count = summary['held_out']['count']
-    rows.append(('accepted by the gate, and of these right', count, *found, '', ''))
-    rows.append(
-        _row(
-            'the same, turned anyhow, in the part of the reference about them', summary['windows']
-        )
-    )
-    if summary['benchmark']:
-        rows.append(_row('generated shapes (so3-crop)', summary['benchmark']))
     records = [json.loads(line) for line in (out / 'run' / 'log.jsonl').read_text().splitlines()]
-    places = prepared.labels.poses[:, :3, 3]
-    pictures = [
+    places, reference = prepared.labels.poses[:, :3, 3], prepared.labels.reference
+    shown = [
         (
-            'Where',
-            report.plan_picture(
-                places, prepared.split, prepared.dropped, prepared.labels.reference, held_out
-            ),
+            'What was trained on',
+            'Places of the sensor on a plan of the reference.',
+            pictures.split_picture(places, prepared.split, prepared.dropped, reference),
         ),
-        ('Errors of the held-out scans', report.error_picture(held_out, limits)),
-        ('Loss', report.loss_picture(records)),
+        (
+            'Held-out scans',
+            f'Right: within {limits[0]:g} deg and {limits[1]:.2g} m. In the whole reference a '
+            'sensor that stands upright is known to; in the part about the scan nothing is known '
+            'of its attitude, and the network answers alone. A robot uses accepted answers only.',
+            pictures.outcome_picture(places, reference, judged, prepared.median_range),
+        ),
+        (
+            'Errors of the held-out scans',
+            'Share of scans with an error of at most that; dotted: what counts as right.',
+            pictures.error_picture(judged, limits),
+        ),
+        (
+            'Loss',
+            'Of single batches of the training, generated pairs among them: it varies with what '
+            'is in them.',
+            pictures.loss_picture(records),
+        ),
     ]
-    tables = [('Result', rows), ('What was used', [('what', 'value'), *prepared.facts])]
     notes = list(prepared.notes)
     if not summary['held_out_is_truth']:
         notes.insert(
@@ -56,15 +62,39 @@ def write_results(out, options, prepared, summary, held_out):
             'Give measured poses with --judge-truth or --trajectory for one.',
         )
     notes.append(f'Command: {options.command_line}')
-    report.write_report(
-        out / 'report.html',
-        'Retraining on a recording',
-        summary['verdict'],
-        tables,
-        pictures,
-        notes,
+    write_report(
+        out / 'report.html', 'Retraining on a recording', summary['verdict'], tables, shown, notes
     )
     write_json(out / 'report.json', summary)
+
+
+def _result_rows(summary, everywhere, limits):
+    within = f'{limits[0]:g} deg / {limits[1]:.2g} m'
+    rows = [
+        ('', 'problems', 'old weights', 'new weights', 'difference [points]', '95 % interval'),
+        _row(f'held-out scans in the whole reference, within {within}', summary['held_out']),
+        _row('of these accepted by the gate as well', summary['accepted']),
+        (
+            'wrong answers that the gate accepted',
+            summary['held_out']['count'],
+            *summary['wrong'].values(),
+            '',
+            '',
+        ),
+        ('what the gate says of the others', '', *map(_said, everywhere), '', ''),
+        _row('held-out scans in the part of the reference about them', summary['windows']),
+    ]
+    if summary['benchmark']:
+        rows.append(_row('generated shapes (so3-crop): what was forgotten', summary['benchmark']))
+    return rows
+
+
+def _said(judged):
+    """Statuses of the answers that were not accepted, in words."""
+    found = Counter(
+        s for s, ok in zip(judged['status'], judged['accepted'], strict=True) if not ok
+    )
+    return ', '.join(f'{count} {status.lower()}' for status, count in found.most_common()) or '-'
 
 
 def _row(name, compared):

@@ -1,6 +1,7 @@
 """``dlc-retrain`` from its options: plan or prepare, train, judge, report."""
 
 import os
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,22 +9,22 @@ import numpy as np
 
 from dlc_ros.errors import FileError
 from dlc_ros.registration.weights import load_weights, save_weights
-from dlc_training.recordings import report
 from dlc_training.recordings.judge import (
     judge_benchmark,
     judge_held_out,
     judge_in_windows,
+    spread,
 )
 from dlc_training.recordings.planning import dry_run
 from dlc_training.recordings.preparation import prepare
-from dlc_training.recordings.results import write_results
+from dlc_training.recordings.results import EVERYWHERE, NEARBY, write_results
 from dlc_training.recordings.settings import NONE, source_of, training_config
 from dlc_training.recordings.trajectory import Trajectory, read_trajectory
+from dlc_training.recordings.verdict import compare, compare_scans, verdict
 
 # The constants of the gate in a model card. A few hundred steps hardly move what the evidence
 # means; how often the gate is right with the new weights stands in the report.
 _GATE = 'gate'
-_BOTH = ('old', 'new')
 # How long processes wait for the one that reads the recording.
 _LONGEST_PREPARATION = timedelta(days=2)
 _PREPARED = 'dlc_retrain/prepared'
@@ -58,10 +59,10 @@ def run(options):
     card = _card(options, prepared, trainer, old)
     net = trainer.averaged()
     save_weights(weights, net, card)
-    summary, held_out = _judge(options, prepared, old, weights, out)
+    summary, judged = _judge(options, prepared, old, weights, out)
     save_weights(weights, net, {**card, 'scores': summary})
     summary['weights_sha256'] = load_weights(weights).sha256
-    write_results(out, options, prepared, summary, held_out)
+    write_results(out, options, prepared, summary, judged)
     print(f'\n{summary["verdict"]}\n{weights}\n{out}/report.html')
     return 0
 
@@ -95,7 +96,7 @@ def _train(options, old, quiet):
     if not int(os.environ.get('RANK', 0)):
         left = config.optimiser.steps - trainer.step
         print(f'training: {left} of {config.optimiser.steps} steps left', flush=True)
-    trainer.run(progress=not quiet)
+    trainer.run(progress=not quiet and sys.stderr.isatty())
     return trainer
 
 
@@ -128,28 +129,33 @@ def _judge(options, prepared, old, weights, out):
     if options.judge_truth:
         numbers, poses = _measured(options.judge_truth, prepared)
         is_truth = True
-    numbers = numbers[:: -(-len(numbers) // options.judge_scans)]
+    numbers = spread(numbers, options.judge_scans)
     cache = out / 'judged'
     print(f'judging old and new weights on {len(numbers)} held-out scans', flush=True)
-    held_out, windows = (
-        [
+    judged = {
+        problem: [
             judge(
                 cache, prepared.index, poses, numbers, prepared.labels.reference, which,
                 prepared.median_range, options.quiet,
             )
             for which in (old, new)
         ]
-        for judge in (judge_held_out, judge_in_windows)
-    )  # fmt: skip
-    clusters = report.clusters_of(len(numbers))
+        for problem, judge in ((EVERYWHERE, judge_held_out), (NEARBY, judge_in_windows))
+    }  # fmt: skip
+    right, accepted = (
+        [np.array(found[name], bool) for found in judged[EVERYWHERE]]
+        for name in ('success', 'accepted')
+    )
+    wrong = [int((a & ~r).sum()) for a, r in zip(accepted, right, strict=True)]
     summary = {
         'command': options.command_line,
         'weights_sha256': new.sha256,
         'old_sha256': old.sha256,
-        'held_out': report.compare(held_out[0]['success'], held_out[1]['success'], clusters),
         'held_out_is_truth': is_truth,
-        'windows': report.compare(windows[0]['success'], windows[1]['success'], clusters),
-        'gate': {name: _gate(judged) for name, judged in zip(_BOTH, held_out, strict=True)},
+        'held_out': compare_scans(*right),
+        'accepted': compare_scans(*(a & r for a, r in zip(accepted, right, strict=True))),
+        'wrong': dict(zip(('old', 'new'), wrong, strict=True)),
+        'windows': compare_scans(*(found['success'] for found in judged[NEARBY])),
         'benchmark': None,
     }
     if options.benchmark_pairs:
@@ -158,17 +164,9 @@ def _judge(options, prepared, old, weights, out):
             cache, {'old': str(old.path), 'new': str(weights)}, options.benchmark_pairs,
             options.quiet,
         )  # fmt: skip
-        summary['benchmark'] = report.compare(hits['old'], hits['new'])
-    deploy, sentence = report.verdict(
-        summary['held_out'], summary['windows'], summary['benchmark'], is_truth
-    )
-    return {**summary, 'deploy': deploy, 'verdict': sentence}, held_out
-
-
-def _gate(judged):
-    """How many held-out scans the gate accepted, and how many of these were right."""
-    accepted, right = (np.array(judged[name], bool) for name in ('accepted', 'success'))
-    return {'accepted': int(accepted.sum()), 'right': int((accepted & right).sum())}
+        summary['benchmark'] = compare(hits['old'], hits['new'])
+    deploy, sentence = verdict(summary, is_truth)
+    return {**summary, 'deploy': deploy, 'verdict': sentence}, judged
 
 
 def _measured(path, prepared):

@@ -58,7 +58,7 @@ def known_truth(survey, wishes=None):
         # surveyed trajectory is named because /tf holds the poses of something worse.
         named = _from_file(survey, wishes)
         found, _ = known_truth(survey)
-        over = [f'not {found.provenance}: --trajectory goes first'] if found else []
+        over = [f'no poses from {found.provenance}: --trajectory goes first'] if found else []
         return named, over
     reasons = []
     for find in (_from_transforms, _from_topics):
@@ -71,7 +71,7 @@ def known_truth(survey, wishes=None):
 def _from_transforms(survey, wishes, reasons):
     log, sensor = survey.transforms, survey.frame
     if sensor not in log.frames:
-        reasons.append(f'/tf has no frame {sensor!r}')
+        reasons.append(f'no poses from /tf: it has no frame {sensor!r}')
         return None
     if wishes.fixed_frame:
         candidates = [(wishes.fixed_frame, wishes.fixed_frame.lstrip('/') in _ODOMETRY_FRAMES)]
@@ -95,16 +95,17 @@ def _chain(survey, frame, drifts, reasons):
         moving = log.moving(frame, sensor)
         poses, known = log.poses(frame, sensor, survey.stamps_ns, LONGEST_GAP_S)
     except TransformUnavailable as error:
-        reasons.append(f'not /tf {frame} -> {sensor}: {error}')
+        reasons.append(f'no poses from /tf {frame} -> {sensor}: {error}')
         return None
     if not moving:
-        reasons.append(f'not /tf {frame} -> {sensor}: all of its transforms are static')
+        reasons.append(f'no poses from /tf {frame} -> {sensor}: all transforms are static')
         return None
     share = float(known.mean())
     if share < _LEAST_KNOWN:
         gaps = '; '.join(_span(log, child, survey) for child in moving)
         reasons.append(
-            f'not /tf {frame} -> {sensor}: known for {100 * share:.0f} % of the clouds ({gaps})'
+            f'no poses from /tf {frame} -> {sensor}: known for {100 * share:.0f} % of the clouds '
+            f'({gaps})'
         )
         return None
     if share < 1:
@@ -142,8 +143,8 @@ def _from_topics(survey, _wishes, reasons):
         child = log.child or survey.frame
         if not log.child and len(survey.transforms.frames) > 1:
             reasons.append(
-                f'not {log.topic}: its type {log.type_name} does not say which frame it is the '
-                'pose of; give it as --trajectory with --trajectory-frame'
+                f'no poses from {log.topic}: its type {log.type_name} does not say which frame it '
+                'is the pose of; give it as --trajectory with --trajectory-frame'
             )
             continue
         stamps, first = np.unique(np.array(log.stamps_ns, np.int64), return_index=True)
@@ -156,7 +157,8 @@ def _from_topics(survey, _wishes, reasons):
         found = Trajectory(stamps, poses @ mount, log.frame or 'start', text, drifts)
         share = float(found.at(survey.stamps_ns)[1].mean())
         if share < _LEAST_KNOWN:
-            reasons.append(f'not {log.topic}: known for {100 * share:.0f} % of the clouds')
+            known_for = f'known for {100 * share:.0f} % of the clouds'
+            reasons.append(f'no poses from {log.topic}: {known_for}')
             continue
         return found
     return None
@@ -168,11 +170,11 @@ def _mount(survey, child, reasons, what):
         return np.eye(4)
     try:
         if survey.transforms.moving(child, survey.frame):
-            reasons.append(f'not {what}: {child} -> {survey.frame} moves')
+            reasons.append(f'no poses from {what}: {child} -> {survey.frame} moves')
             return None
         return survey.transforms.poses(child, survey.frame, survey.stamps_ns[:1], 1.0)[0][0]
     except TransformUnavailable as error:
-        reasons.append(f'not {what}: the sensor is not known in {child!r}: {error}')
+        reasons.append(f'no poses from {what}: the sensor is not known in {child!r}: {error}')
         return None
 
 

@@ -1,0 +1,99 @@
+"""From answers on the same problems to one sentence: whether to deploy."""
+
+import numpy as np
+
+from dlc_training.evaluate.statistics import paired_difference, wilson_interval
+
+# Points of success on generated shapes that new weights may lose.
+FORGETTING = 1.0
+# Neighbouring scans see the same: so many of them are one cluster of the bootstrap, which needs
+# some of those; fewer scans than this tell nothing.
+_CLUSTER, _FEWEST_CLUSTERS, _FEWEST_SCANS = 10, 12, 24
+
+
+def compare(old, new, clusters=None):
+    """
+    Success of two weights on the same problems.
+
+    :param old: (N,) bool; ``new`` (N,) bool.
+    :param clusters: (N,) labels of what is not independent.
+    :return: dict with the shares, their intervals, the difference and its interval, in points.
+    """
+    difference, low, high = paired_difference(new, old, clusters)
+    return {
+        'count': len(old),
+        'old': 100 * float(np.mean(old)),
+        'new': 100 * float(np.mean(new)),
+        'old_interval': [100 * v for v in wilson_interval(int(np.sum(old)), len(old))],
+        'new_interval': [100 * v for v in wilson_interval(int(np.sum(new)), len(new))],
+        'difference': 100 * difference,
+        'interval': [100 * low, 100 * high],
+    }
+
+
+def compare_scans(old, new):
+    """:func:`compare` of scans in the order of the way: neighbours are not independent."""
+    count = len(old)
+    clusters = np.arange(count) // max(1, min(_CLUSTER, count // _FEWEST_CLUSTERS))
+    return compare(old, new, clusters)
+
+
+def verdict(scores, is_truth):
+    """
+    One sentence whether to deploy.
+
+    What counts is a clear gain where the whole reference is searched, in what is found or in what
+    of it the gate accepts, or in windows, where the network answers alone; and that nothing got
+    worse: fewer scans found, more wrong answers accepted, generated shapes forgotten.
+
+    :param scores: dict of what :func:`compare` says of the held-out scans: ``held_out``, searched
+        for in the whole reference; ``accepted``, of these both right and accepted by the gate;
+        ``windows``, in the part of the reference about them; then ``wrong``, how many wrong
+        answers the gate accepted with the ``old`` and the ``new`` weights; and ``benchmark``, of
+        generated shapes, None if it was not run.
+    :param is_truth: whether the held-out poses were measured, not made from the clouds.
+    :return: (whether to deploy, the sentence).
+    """
+    held_out, accepted, windows = (scores[name] for name in ('held_out', 'accepted', 'windows'))
+    wrong, benchmark = scores['wrong'], scores['benchmark']
+    found = f'the new ones place {_score(held_out)} in the whole reference'
+    more = (
+        f', the gate accepts {_score(accepted)} and of the wrong answers {wrong["new"]} (before: '
+        f'{wrong["old"]}), and in the part of the reference about each scan, nothing known of its '
+        f'attitude, they place {_score(windows)}'
+    )
+    caveat = ''
+    if not is_truth:
+        caveat = '; the held-out poses were made from the clouds themselves, so this is no truth'
+    if held_out['count'] < _FEWEST_SCANS:
+        few = f'{held_out["count"]} held-out scans are too few to tell'
+        return False, f'Keep the old weights: {few}, {found}{caveat}.'
+    if held_out['interval'][1] < 0:
+        return False, f'Keep the old weights: {found}{more}{caveat}.'
+    gains = [held_out['interval'][0] > 0]
+    if held_out['difference'] >= 0:
+        gains += [accepted['interval'][0] > 0, windows['interval'][0] > 0]
+    if not any(gains):
+        return False, f'Keep the old weights: no gain could be shown, {found}{more}{caveat}.'
+    lost = 0.0 if benchmark is None else -benchmark['difference']
+    if lost > FORGETTING:
+        how = 'clearly' if benchmark['interval'][1] < 0 else 'by a difference that may be chance'
+        return False, (
+            f'Deploy the new weights only where this recording is typical: {found}{more}, '
+            f'but they lose {lost:.1f} points on generated shapes ({how}){caveat}.'
+        )
+    if wrong['new'] > wrong['old']:
+        return False, (
+            f'Fit the gate before you deploy the new weights, it lets more wrong answers pass: '
+            f'{found}{more}{caveat}.'
+        )
+    return True, f'Deploy the new weights: {found}{more}{caveat}.'
+
+
+def _score(compared):
+    low, high = compared['interval']
+    return (
+        f'{compared["new"]:.0f} % of {compared["count"]} held-out scans (before: '
+        f'{compared["old"]:.0f} %; {compared["difference"]:+.0f} points, 95 % interval '
+        f'{low:+.0f} to {high:+.0f})'
+    )
