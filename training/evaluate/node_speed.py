@@ -181,12 +181,14 @@ class _Drive:
         time.sleep(1.0)
 
     def track(self, seconds):
-        """Drive forth and back at 10 Hz; :class:`Driven`."""
+        """Drive at 10 Hz, back from the end of the way; :class:`Driven`."""
         node, sent = self._node, []
         began, spent = time.monotonic(), node.cpu_seconds()
         for number, (pose, scan) in enumerate(self._forth_and_back(int(seconds * _RATE))):
             time.sleep(max(0.0, began + number / _RATE - time.monotonic()))
-            sent.append((self._send(pose, scan), pose))
+            stamp = self._send(pose, scan)
+            if scan is not None:
+                sent.append((stamp, pose))
         node.wait_for(lambda: self._answer(sent[-1][0]) is not None, 2.0)
         elapsed = time.monotonic() - began
         answered = [(stamp, pose) for stamp, pose in sent if self._answer(stamp) is not None]
@@ -233,11 +235,12 @@ class _Drive:
             self._step += 1
 
     def _send(self, pose, scan):
-        """Publish odometry and a scan of now; its stamp."""
+        """Publish odometry and a scan of now, or odometry alone; its stamp."""
         stamp = time.time_ns()
         odom_from_base = inverse(_ODOM) @ pose
         self._node.send_transform('odom', 'base_link', stamp, odom_from_base)
-        self._node.send_cloud(stamp, 'lidar', scan)
+        if scan is not None:
+            self._node.send_cloud(stamp, 'lidar', scan)
         return stamp
 
     def _answer(self, stamp):
