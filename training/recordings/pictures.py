@@ -5,8 +5,8 @@ import numpy as np
 _NAMES = ('old weights', 'new weights')
 # Pixels along the longer side of the reference's plan.
 _PLAN = 400
-# Width of a panel [inch], and the bounds of its height.
-_WIDTH, _HEIGHT = 5.0, (1.2, 6.0)
+# Longer side of a panel and the least width that holds its title [inch].
+_SIDE, _WIDTH = 5.0, 3.8
 
 
 class Plan:
@@ -59,7 +59,7 @@ def split_picture(places, split, dropped, reference):
     plan = Plan(reference)
     low, high = np.minimum(plan.low, plan.at(places).min(0)), plan.high
     high = np.maximum(high, plan.at(places).max(0))
-    figure, panels = _panels(1, 1, high - low, 9.0)
+    figure, panels = _panels(1, 1, high - low, 2 * _SIDE)
     axes = panels[0, 0]
     plan.draw(axes, low, high)
     groups = (
@@ -85,7 +85,7 @@ def outcome_picture(places, reference, judged, margin):
     plan = Plan(reference)
     numbers = np.array(next(iter(judged.values()))[0]['number'], int)
     low, high = plan.around(places[numbers], margin)
-    figure, panels = _panels(len(judged), len(_NAMES), high - low, _WIDTH)
+    figure, panels = _panels(len(judged), len(_NAMES), high - low, _SIDE)
     for row, (problem, both) in zip(panels, judged.items(), strict=True):
         for axes, name, found in zip(row, _NAMES, both, strict=True):
             plan.draw(axes, low, high)
@@ -120,7 +120,7 @@ def error_picture(judged, limits):
         ('rotation_deg', 'rotation error [deg]'),
         ('translation_m', 'translation error [m]'),
     )
-    panels = figure.subplots(len(judged), len(columns), squeeze=False, sharex='col', sharey=True)
+    panels = figure.subplots(len(judged), len(columns), squeeze=False, sharey=True)
     for row, (problem, both) in zip(panels, judged.items(), strict=True):
         for axes, (column, label), limit in zip(row, columns, limits, strict=True):
             # Where the curves are the same, both can be seen.
@@ -135,8 +135,7 @@ def error_picture(judged, limits):
             axes.axvline(limit, color='k', lw=0.8, ls=':')
             axes.set(xscale='log', ylim=(0, 102), title=problem)
             axes.grid(alpha=0.3)
-            if row is panels[-1]:
-                axes.set(xlabel=label)
+            axes.set(xlabel=label)
         row[0].set(ylabel='scans [%]')
     panels[0, 0].legend(fontsize='small')
     return figure
@@ -165,12 +164,13 @@ def loss_picture(records):
     return figure
 
 
-def _panels(rows, columns, extent, width):
+def _panels(rows, columns, extent, side):
     """A figure whose panels have the shape of what they show."""
     from matplotlib.figure import Figure
 
-    height = float(np.clip(width * extent[1] / max(extent[0], 1e-6), *_HEIGHT)) + 0.6
-    figure = Figure(figsize=(width * columns, height * rows + 0.4), layout='constrained')
+    width, height = side * np.maximum(extent / max(extent.max(), 1e-6), 0.2)
+    size = max(width, _WIDTH) * columns, (height + 0.6) * rows + 0.4
+    figure = Figure(figsize=size, layout='constrained')
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
