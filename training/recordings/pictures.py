@@ -32,10 +32,12 @@ class Plan:
 
     def around(self, places, margin):
         """Corners (2,), (2,) of what is shown of the neighbourhood of places (N, 3)."""
-        shown = self.at(places)
+        low, high = self.at(places).min(0), self.at(places).max(0)
+        # No more than the reference, but always the places: a sensor may stand outside of it.
+        rim = 0.1 * margin
         return (
-            np.maximum(shown.min(0) - margin, self.low),
-            np.minimum(shown.max(0) + margin, self.high),
+            np.minimum(np.maximum(low - margin, self.low), low - rim),
+            np.maximum(np.minimum(high + margin, self.high), high + rim),
         )
 
     def draw(self, axes, low, high):
@@ -57,8 +59,10 @@ def split_picture(places, split, dropped, reference):
     :param reference: (M, 3).
     """
     plan = Plan(reference)
-    low, high = np.minimum(plan.low, plan.at(places).min(0)), plan.high
-    high = np.maximum(high, plan.at(places).max(0))
+    low, high = (
+        np.minimum(plan.low, plan.at(places).min(0)),
+        np.maximum(plan.high, plan.at(places).max(0)),
+    )
     figure, panels = _panels(1, 1, high - low, 2 * _SIDE)
     axes = panels[0, 0]
     plan.draw(axes, low, high)
