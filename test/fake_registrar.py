@@ -17,6 +17,7 @@ class Call:
     points: np.ndarray
     init: np.ndarray
     init_covariance: np.ndarray
+    viewpoint: np.ndarray
 
 
 class FakeRegistrar:
@@ -42,8 +43,8 @@ class FakeRegistrar:
             'trained_on': 'nothing',
         }
 
-    def register(self, points, init=None, init_covariance=None):
-        self.calls.append(Call(points, init, init_covariance))
+    def register(self, points, init=None, init_covariance=None, viewpoint=(0.0, 0.0, 0.0)):
+        self.calls.append(Call(points, init, init_covariance, viewpoint))
         self.before_answer()
         verdict = self.verdicts.popleft() if self.verdicts else {}
         if isinstance(verdict, Exception):

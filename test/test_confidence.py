@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlc_ros.registration.confidence import GEOMETRIC, TERMS, UNFITTED, Fit, Model
+from dlc_ros.registration.confidence import GEOMETRIC, PLACES, TERMS, UNFITTED, Fit, Model
 
 LEARNED = Model(4.0, {'log_typical': -1.7, 'hovering': -15.0, 'log_hold': 0.5, 'log_support': 1.0})
 FITS = Fit(
@@ -20,6 +20,7 @@ FITS = Fit(
     hovering=0.03,
     hold=0.08,
     support=0.4,
+    crossed=0.0,
 )
 BARE = replace(FITS, support=None)
 MISFITS = Fit(
@@ -32,6 +33,7 @@ MISFITS = Fit(
     hovering=0.25,
     hold=0.01,
     support=0.02,
+    crossed=0.2,
 )
 shares = st.floats(0.0, 1.0)
 ratios = st.floats(0.0, 50.0)
@@ -39,19 +41,22 @@ ratios = st.floats(0.0, 50.0)
 BETTER = {
     **dict.fromkeys(('contrast', 'coverage', 'normal_agreement', 'hold', 'support'), 1),
     **dict.fromkeys(('residual_ratio', 'typical_ratio', 'systematic_ratio', 'hovering'), -1),
+    'crossed': -1,
 }
 
 
-@pytest.mark.parametrize('model', [GEOMETRIC, UNFITTED, LEARNED])
+@pytest.mark.parametrize('model', [GEOMETRIC, UNFITTED, LEARNED, PLACES])
 def test_a_good_fit_is_trusted_and_a_bad_one_is_not(model):
     assert model.confidence(FITS) > 0.75
     assert model.confidence(MISFITS) < 0.1
 
 
-@pytest.mark.parametrize('model', [GEOMETRIC, UNFITTED, LEARNED])
+@pytest.mark.parametrize('model', [GEOMETRIC, UNFITTED, LEARNED, PLACES])
 @given(
     st.builds(
-        Fit, shares, ratios, shares, shares, ratios, ratios, shares, shares, st.none() | shares
+        Fit,
+        *(shares, ratios, shares, shares, ratios, ratios, shares, shares),
+        *(st.none() | shares, st.none() | shares),
     )
 )
 def test_better_evidence_never_lowers_the_confidence(model, fit):

@@ -184,7 +184,7 @@ def test_calibrate_writes_its_constants_into_the_model_card_or_says_why_not(
     fitted = iter((Model(1.0, {'hovering': -30.0}), Model(1.0), Model(9.0), Model(9.0)))
     command = 'dlc_training.evaluate.calibrate_command'
     monkeypatch.setattr(f'{command}.collect', lambda *_: ([], {}))
-    monkeypatch.setattr(f'{command}.crossed', lambda *_: [])
+    monkeypatch.setattr(f'{command}.halves', lambda *_: [])
     monkeypatch.setattr(f'{command}.fit_model', lambda *_: next(fitted))
     arguments = ('calibrate', '--write', '--weights', file, '--out', tmp_path)
     code, out, _ = run(capsys, *arguments)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from rig import (
+    BASE_FROM_LIDAR,
     MAP_FROM_ODOM,
     REJECTED,
     Rig,
@@ -42,6 +43,11 @@ def test_the_prior_is_the_last_pose_moved_by_the_odometry(rig):
     assert first.init is None and first.init_covariance is None
     np.testing.assert_allclose(second.init, MAP_FROM_ODOM @ odom_from_base(1.5), atol=1e-9)
     assert np.linalg.eigvalsh(second.init_covariance)[0] > 0
+
+
+def test_the_registrar_knows_where_the_cloud_was_seen_from(rig):
+    rig.scan(0.0)
+    np.testing.assert_allclose(rig.calls[0].viewpoint, BASE_FROM_LIDAR[:3, 3], atol=1e-9)
 
 
 def test_transforms_are_dated_forward_and_dates_only_grow(rig):

@@ -7,6 +7,7 @@ import small_gicp
 from scipy.spatial.transform import Rotation
 
 from dlc_ros import Registrar, RegistrationOptions, Status
+from dlc_ros.errors import ParameterError
 from dlc_ros.registration import pyramid
 from dlc_ros.registration.se3 import inverse, make_transform, rotation_angle_deg, transform_points
 from dlc_ros.registration.windows import window_at, window_radius
@@ -115,6 +116,32 @@ def test_one_of_two_equal_rooms_is_not_accepted(twins):
     found = registrar.register(cloud, pose(twin[:3, 3] + [1.0, -1.0, 0.1], 0.9, rng), known)
     assert found.status is Status.ACCEPTED, found.reason
     assert errors(found.transform, twin)[1] < 0.05
+
+
+@pytest.mark.parametrize('seen_from', ('the origin', 'a mast'))
+def test_what_the_sensor_looked_through_tells_rooms_apart(seen_from):
+    """Of two equal rooms one has a pillar more; all that was seen lies in both of them."""
+    rng = np.random.default_rng(17)
+    centres, points = storey([0, 1, 2, 3, 4, 5, 6, 0], rng)
+    pillar = scenes.box(600, rng, (0.4, 0.4, 2.2)) + [1.2, 0.6, 1.1]
+    truth = pose(centres[7] + [0.2, -0.4, 0.5], 1.0, rng)
+    cloud, viewpoint = scan(0, centres[7], truth, rng), np.zeros(3)
+    if seen_from == 'a mast':  # the origin is moved into a wall: from there all would be crossed
+        away = make_transform(np.eye(3), [6.0, 0.0, 0.0])
+        cloud, truth = transform_points(away, cloud), truth @ inverse(away)
+        viewpoint = away[:3, 3]
+    registrar = Registrar(np.vstack([points, pillar + centres[0]]), options=UPRIGHT)
+    # Whether the pillar was there yesterday nobody knows; but this room is the likelier one.
+    found = registrar.register(cloud, viewpoint=viewpoint)
+    angle, length = errors(found.transform, truth)
+    assert angle < 0.5 and length < 0.06
+
+
+@pytest.mark.parametrize('viewpoint', ((0.0, 1.0), (np.nan, 0.0, 0.0)))
+def test_a_viewpoint_that_is_no_point_is_named(building, viewpoint):
+    cloud = np.random.default_rng(0).normal(size=(500, 3))
+    with pytest.raises(ParameterError, match='viewpoint'):
+        building[1].register(cloud, viewpoint=viewpoint)
 
 
 def test_a_place_that_the_map_does_not_show_is_not_accepted(building):

@@ -134,7 +134,9 @@ class CloudPath:
             if len(region) < min(fewest, len(points)):
                 result = nothing_there(len(region), len(points))
             else:
-                result = attempt(reference, region, start, reach, claims.shared(cloud))
+                result = attempt(
+                    reference, region, scene.viewpoint, start, reach, claims.shared(cloud)
+                )
             with belief.lock:
                 if tracker.epoch != epoch:
                     belief.monitor.superseded += 1

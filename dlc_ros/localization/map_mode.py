@@ -58,12 +58,13 @@ class MapMode:
         """
         frames = self.parameters.frames
         measured = measure(cloud, frames.odom, self._lookup, self.parameters)
-        points = measured.points
+        points, viewpoint = measured.points, np.zeros(3)
         if cloud.frame != frames.base:
             base_from_cloud = self._lookup(frames.base, cloud.frame, cloud.stamp_ns)
             points = transform_points(base_from_cloud, points)
+            viewpoint = base_from_cloud[:3, 3]
         fixed = self._lookup(frames.odom, frames.base, cloud.stamp_ns) if frames.odom else None
-        return Scene(cloud.stamp_ns, frames.base, points, fixed, np.eye(4), measured)
+        return Scene(cloud.stamp_ns, frames.base, points, viewpoint, fixed, np.eye(4), measured)
 
     def child(self, _name):
         """Name of the frame that gets its parent from here, or None."""

@@ -71,7 +71,9 @@ class ObjectMode:
                     or 'no object in view, or check the segmentation parameters'
                 )
             )
-        return Scene(stamp_ns, frame, kept, fixed_from_source, parent_from_source, measured)
+        return Scene(
+            stamp_ns, frame, kept, np.zeros(3), fixed_from_source, parent_from_source, measured
+        )
 
     def child(self, name):
         """Name of the frame that gets its parent from here: the object's."""

@@ -26,12 +26,13 @@ class Attempt:
     broken: bool = False
 
 
-def attempt(reference, points, prior, reach, several):
+def attempt(reference, points, viewpoint, prior, reach, several):
     """
     Register points once; nothing is raised.
 
     :param reference: :class:`~dlc_ros.localization.references.Reference`.
     :param points: (N, 3) in the source frame [m].
+    :param viewpoint: (3,) of the sensor in that frame [m].
     :param prior: :class:`~dlc_ros.localization.decision.Prior`; None searches everywhere.
     :param reach: see :func:`~dlc_ros.localization.decision.decide`.
     :param several: whether other instances of the model may be in view.
@@ -43,11 +44,11 @@ def attempt(reference, points, prior, reach, several):
         return Attempt(registration, decision, time.perf_counter() - started, broken)
 
     try:
-        registration = _register(reference, points, prior)
+        registration = _register(reference, points, viewpoint, prior)
         if several and prior is None and registration.status is Status.AMBIGUOUS:
             around = points_of_one(registration, reference.cloud, points)
             if around is not None:
-                registration = _register(reference, around, None)
+                registration = _register(reference, around, viewpoint, None)
         return done(registration, decide(registration, prior, reach))
     except DlcError as error:
         return done(None, Decision(False, str(error)), broken=True)
@@ -69,9 +70,6 @@ def nothing_there(near, count):
     )
 
 
-def _register(reference, points, prior):
-    if prior is None:
-        return reference.registrar.register(points)
-    return reference.registrar.register(
-        points, init=prior.transform, init_covariance=prior.covariance
-    )
+def _register(reference, points, viewpoint, prior):
+    start = (None, None) if prior is None else (prior.transform, prior.covariance)
+    return reference.registrar.register(points, *start, viewpoint=viewpoint)

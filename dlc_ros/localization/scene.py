@@ -56,6 +56,7 @@ class Scene:
     :param stamp_ns: of the cloud.
     :param source_frame: frame of ``points``: the robot's base in map mode, else the cloud's.
     :param points: (N, 3) float64, finite, in ``source_frame`` [m].
+    :param viewpoint: (3,) of the sensor in ``source_frame`` [m].
     :param fixed_from_source: (4, 4) at the stamp, or None where no fixed frame is configured.
     :param parent_from_source: (4, 4) at the stamp: where objects are published; the identity in
         map mode.
@@ -65,6 +66,7 @@ class Scene:
     stamp_ns: int
     source_frame: str
     points: np.ndarray
+    viewpoint: np.ndarray
     fixed_from_source: np.ndarray
     parent_from_source: np.ndarray
     measured: Measured

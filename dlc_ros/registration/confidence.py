@@ -26,6 +26,8 @@ class Fit:
     :param hold: smallest share of a motion that the matched points resist, 0..1.
     :param support: share of the keypoints expected to match that do, at the sharpest beta,
         :meth:`dlc_ros.registration.energy.MixtureEnergy.support`; None without a predictor.
+    :param crossed: share of the reference that stands where the sensor looked through,
+        :meth:`dlc_ros.registration.sight.Sight.crossed`; None where that was not asked.
     """
 
     contrast: float
@@ -37,9 +39,10 @@ class Fit:
     hovering: float
     hold: float
     support: float | None = None
+    crossed: float | None = None
 
     @classmethod
-    def of(cls, agreement, support=None):
+    def of(cls, agreement, support=None, crossed=None):
         """Take the evidence from an :class:`Agreement`."""
         return cls(
             contrast=agreement.contrast,
@@ -51,6 +54,7 @@ class Fit:
             hovering=agreement.hovering,
             hold=agreement.hold,
             support=support,
+            crossed=crossed,
         )
 
 
@@ -67,12 +71,14 @@ TERMS = {
     'log_residual': Term(-1, lambda fit: np.log(max(fit.residual_ratio, 0.5))),
     'coverage': Term(1, lambda fit: fit.coverage),
     'normals': Term(1, lambda fit: fit.normal_agreement),
-    'log_typical': Term(-1, lambda fit: np.log(max(fit.typical_ratio, 0.3))),
+    'log_typical': Term(-1, lambda fit: np.log(max(fit.typical_ratio, 0.1))),
     'log_systematic': Term(-1, lambda fit: np.log(fit.systematic_ratio + 0.02)),
     'hovering': Term(-1, lambda fit: fit.hovering),
     # What slides altogether is no worse than what hardly holds: it is DEGENERATE, not wrong.
     'log_hold': Term(1, lambda fit: np.log(max(fit.hold, 0.01))),
     'log_support': Term(1, lambda fit: np.log((fit.support or 0.0) + 0.02)),
+    # What came since the map was made, or is gone, crosses a little.
+    'log_crossed': Term(-1, lambda fit: np.log((fit.crossed or 0.0) + 0.005)),
 }
 # Where nothing speaks for a pose.
 _NONE = Fit(
@@ -84,6 +90,7 @@ _NONE = Fit(
     systematic_ratio=3.0,
     hovering=0.5,
     hold=0.0,
+    crossed=0.5,
 )
 
 
@@ -150,6 +157,20 @@ class Model:
 # calibrate` fits to objects, which distrusts a scene in which something moves.
 GEOMETRIC = Model(
     -14.72, {'contrast': 6.78, 'log_residual': -5.49, 'coverage': 3.99, 'normals': 7.20}
+)
+# Of a scan that is searched for in a place: walls repeat, and what tells places apart is what
+# stands where the sensor looked through. Descriptors add nothing to that. Fitted by `dlc-eval
+# calibrate-places`.
+PLACES = Model(
+    -11.0,
+    {
+        'log_typical': -1.21,
+        'log_systematic': -1.91,
+        'hovering': -11.25,
+        'coverage': 6.98,
+        'log_hold': 0.79,
+        'log_crossed': -1.39,
+    },
 )
 # For weights whose model card has no constants, so that nobody knows what their descriptors are
 # worth: fitted like those of a card to the same poses, without descriptors, and to reject 15 % of

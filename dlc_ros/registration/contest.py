@@ -1,5 +1,7 @@
 """The candidates for a cloud at one site: where they start, how they end, which one wins."""
 
+from functools import cached_property
+
 import numpy as np
 
 from dlc_ros.registration.agreement import rough_scores
@@ -12,13 +14,16 @@ from dlc_ros.registration.turns import likely_turns
 # smaller cloud: about 15 degrees of turn.
 _COARSE_RADII = 0.25
 # When the first candidates do not convince: shifts of each turn, poses of the largest overlap
-# that are looked at, and candidates among them. They lie apart from those there are, in start
-# distances, and points count as near within so many fine distances: nothing is refined yet.
+# that are looked at, those of them that are glanced at, and the candidates among these. They lie
+# apart from those there are, in start distances.
 _SHIFTS = 6
 _LOOKED_AT = 60
-_SECOND_LOOK = 10
+_GLANCES = 16
+_SECOND_LOOK = 4
 _ANEW = 0.7
+# Fine distances within which points count as near before a glance, and after.
 _FORGIVING = 2.0
+_GLANCED = 1.5
 # Logarithm of the odds that the whole score of a search is worth beside the confidence.
 _ODDS = 20.0
 # Share of the best score that a pose has which the search did not propose.
@@ -40,28 +45,35 @@ class Contest:
     :ivar fit: :class:`~dlc_ros.registration.confidence.Fit` of the answer that came of it.
     """
 
-    def __init__(self, site, source, prior, learned, options):
+    def __init__(self, site, source, prior, sight, learned, options):
         """
-        Let the predictor see the cloud at the site.
+        Take what competes.
 
         :param site: see above.
         :param source: what :meth:`Refiner.prepare` made.
         :param prior: :class:`PosePrior` or None.
+        :param sight: :class:`~dlc_ros.registration.sight.Sight` of a scan that is searched for in
+            a place, or None.
         :param learned: the weights' :class:`~dlc_ros.registration.confidence.Model`, or None.
         :param options: :class:`RegistrationOptions`.
         """
         self.refiner = site.refiner
-        self._source, self._prior, self._options = source, prior, options
-        self._landscape = site.landscape(source)
+        self._site, self._source, self._prior, self._options = site, source, prior, options
         # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
         # out better, and near it a scene in which things moved must not count as another one.
         reach = np.inf if prior is None else prior.reach(source.full.radius)
-        self._witness = self._landscape if reach > _COARSE_RADII * source.full.radius else None
+        open_to = sight is None and reach > _COARSE_RADII * source.full.radius
+        self._witness = self._landscape if open_to else None
         self.selection = Selection(
-            self.refiner, source, prior, self._witness, learned, options.min_confidence
+            self.refiner, source, prior, self._witness, sight, learned, options.min_confidence
         )
         self._starts, self._odds = [], []
         self.candidates, self.chosen, self.fit = [], None, None
+
+    @cached_property
+    def _landscape(self):
+        """The predictor's, made when it is asked for: in windows of a map it seldom is."""
+        return self._site.landscape(self._source)
 
     def enter(self, proposals):
         """Let compete what a search proposed: list of :class:`Proposal`."""
@@ -153,14 +165,24 @@ class Contest:
         poses = self._elsewhere()
         if not poses:
             return
-        # The better half of a thing has the other half's descriptors, and its shape as well: what
-        # is high on either list alone is no find.
-        reach = _FORGIVING * self.chosen.agreement.distance
-        shares = rough_scores(self.refiner.coarse_target, self._source.coarse, poses, reach)
-        places = _places(-shares) + _places(self.energies(np.array(poses)))
-        best = np.argsort(places, kind='stable')[:_SECOND_LOOK]
-        self._starts += [(poses[i], None, None) for i in best]
+        poses = self._best(poses, _FORGIVING, _GLANCES)
+        poses = self._best(self.refiner.glance(self._source, poses), _GLANCED, _SECOND_LOOK)
+        self._starts += [(pose, None, None) for pose in poses]
         self.compete()
+
+    def _best(self, poses, reach, count):
+        """
+        The likeliest of poses (4, 4), best first.
+
+        The better half of a thing has the other half's descriptors, and its shape as well: what is
+        high on either list alone is no find.
+
+        :param reach: within which points are near, in fine distances.
+        """
+        near = reach * self.chosen.agreement.distance
+        shares = rough_scores(self.refiner.coarse_target, self._source.coarse, poses, near)
+        places = _places(-shares) + _places(self.energies(np.array(poses)))
+        return [poses[i] for i in np.argsort(places, kind='stable')[:count]]
 
     def _elsewhere(self):
         """List of poses (4, 4) that differ from the candidates, the largest overlap first."""

@@ -25,6 +25,9 @@ _MAX_PLACE = 9_000
 _COARSE_REFERENCE = 10_000
 _COARSE_SOURCE = 1_500
 _COMPETING_ITERATIONS = 15
+# The same where a start is only glanced at.
+_GLANCE_SOURCE = 400
+_GLANCE_ITERATIONS = 8
 # Correspondence distances of the last level and of the one before it, in pitches of the coarser
 # cloud. Larger ones match what overlap does not hold: on 70 % crops a first level of ten pitches
 # loses one start in six that three pitches would have kept.
@@ -161,6 +164,20 @@ class Refiner:
         iterations = min(self.options.max_iterations, _COMPETING_ITERATIONS)
         return self._run(self.coarse_target, source.coarse, init, start_distance, iterations)
 
+    def glance(self, source, inits):
+        """
+        Move starts to about where they lead, on few points; most of them are wrong.
+
+        :param source: what :meth:`prepare` made.
+        :param inits: P poses (4, 4) ``T_target_source`` to start from.
+        :returns: P poses (4, 4).
+        """
+        few, target = source.coarse.thinned(_GLANCE_SOURCE), self.coarse_target
+        distance = self.start_distance(source)
+        limits = Limits(distance, _COARSE_EPSILON, _GLANCE_ITERATIONS)
+        ends = [self._align(target, few, init, limits)[0] for init in inits]
+        return [end if is_rigid(end) else init for end, init in zip(ends, inits, strict=True)]
+
     def refine(self, source, init, start_distance=None):
         """
         Refine a pose on all points that were kept.
@@ -224,12 +241,11 @@ class Refiner:
         """Levels of ICP between two surfaces, and the agreement at their end."""
         fine = self._fine(target, source)
         distances = levels(start_distance, fine)
-        align = _align_open3d if self.options.refiner == 'open3d' else _align_small_gicp
         transform, total, converged = np.array(init, dtype=np.float64), 0, False
         for distance in distances:
             epsilon = _EPSILON if distance == distances[-1] else _COARSE_EPSILON
             limits = Limits(distance, epsilon, iterations)
-            moved, used, converged = align(target, source, transform, limits, self.options)
+            moved, used, converged = self._align(target, source, transform, limits)
             total += used
             # An under-determined step may run away; the last good pose is kept.
             if not is_rigid(moved):
@@ -238,6 +254,11 @@ class Refiner:
             transform = moved
         found = agreement(target, source, transform, fine)
         return Refinement(transform, found, total, converged and found.inlier_fraction > 0.0)
+
+    def _align(self, target, source, init, limits):
+        """One level of ICP: transform (4, 4), iterations, whether it ended by itself."""
+        align = _align_open3d if self.options.refiner == 'open3d' else _align_small_gicp
+        return align(target, source, init, limits, self.options)
 
 
 class Limits(NamedTuple):

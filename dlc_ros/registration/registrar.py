@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from dlc_ros.errors import ParameterError
 from dlc_ros.registration.atlas import Atlas, Site
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
@@ -19,6 +20,7 @@ from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.result import Registration, Status
 from dlc_ros.registration.se3 import compose, compose_jacobians, inverse, symmetric
 from dlc_ros.registration.selection import Answer
+from dlc_ros.registration.sight import Sight
 from dlc_ros.registration.uncertainty import CORRELATION, plane_spread, pose_covariance
 
 # Largest correspondence distance in radii of the source: coarser clouds lie on anything.
@@ -82,7 +84,7 @@ class Registrar:
             'trained_on': loaded.trained_on,
         }
 
-    def register(self, cloud, init=None, init_covariance=None):
+    def register(self, cloud, init=None, init_covariance=None, viewpoint=(0.0, 0.0, 0.0)):
         """
         Find where a cloud lies in the reference's frame.
 
@@ -92,12 +94,18 @@ class Registrar:
             anywhere.
         :param init_covariance: (6, 6) of ``init``, order x y z roll pitch yaw, target axes; None
             takes 30 deg and 0.3 radii of the reference (standard deviations, at the cloud).
+        :param viewpoint: (3,) where the cloud was seen from, source frame [m]; heard where a place
+            is searched for (``options.upright``).
         :returns: :class:`Registration`; a rejected one still holds the best transform found.
         :raises CloudError: the cloud cannot be registered.
-        :raises ParameterError: ``init`` is not rigid, ``init_covariance`` no covariance.
+        :raises ParameterError: ``init`` is not rigid, ``init_covariance`` no covariance,
+            ``viewpoint`` no point.
         """
         clock = _Stopwatch()
         points = validate_cloud(cloud, self.options.min_points, 'source')
+        viewpoint = np.asarray(viewpoint, dtype=np.float64)
+        if viewpoint.shape != (3,) or not np.isfinite(viewpoint).all():
+            raise ParameterError(f'viewpoint: {viewpoint!r:.80} is no point of three coordinates')
         frame = LocalFrame.of(points)
         local = frame.localize(points)
         prior = None
@@ -110,12 +118,12 @@ class Registrar:
             return self._refused(mismatch, frame, clock)
 
         def search():
-            return self._register(local, frame, prior, mismatch, clock)
+            return self._register(local, frame, prior, viewpoint - frame.origin, mismatch, clock)
 
         return self._host.run(search) if self._host else search()
 
-    def _register(self, local, frame, prior, mismatch, clock):
-        """Register a checked cloud in its local frame."""
+    def _register(self, local, frame, prior, viewpoint, mismatch, clock):
+        """Register a checked cloud, seen from a viewpoint (3,), in its local frame."""
         near = prior is not None and prior.is_near(cloud_radius(local))
         searching = self.options.upright and not near
         source = self._refiner.prepare(local, place=searching)
@@ -123,7 +131,7 @@ class Registrar:
         coarse = self._too_coarse(source.full)
         if coarse:
             return self._refused(f'{mismatch}; {coarse}' if mismatch else coarse, frame, clock)
-        contests = self._contests(source, -frame.origin, prior, near)
+        contests = self._contests(source, viewpoint, prior, near)
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
         for contest in contests:
@@ -197,6 +205,7 @@ class Registrar:
         """Where in the reference a source may lie: a :class:`Contest` for each site."""
         large = self._atlas.is_for(source.full, self._refiner.target)
         upright = self.options.upright
+        sight = Sight(source.full.points, viewpoint) if upright and not near else None
         if upright and large and near:
             window = self._atlas.sites(source.full, [prior])
             sites = dict.fromkeys(window, ())
@@ -209,16 +218,16 @@ class Registrar:
             sites = {}
         contests = []
         for site, proposals in list(sites.items())[:_SITES] or [(self._whole, ())]:
-            contest = self._contest(site, source, prior)
+            contest = self._contest(site, source, prior, sight)
             contest.enter(proposals)
             contests.append(contest)
             if site is self._whole or near:
                 contest.predict()
         return contests
 
-    def _contest(self, site, source, prior):
+    def _contest(self, site, source, prior, sight):
         learned = self._host.predictor.loaded.confidence if self._host else None
-        return Contest(site, source, prior, learned, self.options)
+        return Contest(site, source, prior, sight, learned, self.options)
 
     def _winner(self, contests):
         """The contest whose chosen candidate is the likeliest."""

@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlc_ros.registration.confidence import GEOMETRIC, Fit
+from dlc_ros.registration.confidence import GEOMETRIC, PLACES, Fit
 from dlc_ros.registration.gate import Evidence, Rival
 from dlc_ros.registration.observability import is_plane, unexplained_motion
 from dlc_ros.registration.refine import Refinement
+from dlc_ros.registration.se3 import inverse, transform_points
 
 # Independent neighbours in the comparison of two poses: a target plane serves several points.
 _COMPARED = 4.0
@@ -33,7 +34,7 @@ class Answer(NamedTuple):
 class Selection:
     """The candidates of one source, competing; nothing of it outlives a registration."""
 
-    def __init__(self, refiner, source, prior, witness, learned, min_confidence):
+    def __init__(self, refiner, source, prior, witness, sight, learned, min_confidence):
         """
         Take what candidates are judged by.
 
@@ -42,17 +43,23 @@ class Selection:
         :param prior: :class:`PosePrior` or None.
         :param witness: the predictor's :class:`Landscape`, where its descriptors are to be heard,
             or None.
-        :param learned: :class:`~dlc_ros.registration.confidence.Model` that goes with it.
+        :param sight: :class:`~dlc_ros.registration.sight.Sight` of a scan that is searched for in
+            a place, or None.
+        :param learned: :class:`~dlc_ros.registration.confidence.Model` that goes with the witness.
         :param min_confidence: below which a candidate does not convince.
         """
         self._refiner, self._source, self._prior = refiner, source, prior
-        self._witness, self._min_confidence = witness, min_confidence
-        self._model = GEOMETRIC if witness is None else learned
+        self._witness, self._sight, self._min_confidence = witness, sight, min_confidence
+        self._model = PLACES if sight else GEOMETRIC if witness is None else learned
 
     def fits(self, refinements):
         """List of :class:`Fit` of poses that were refined on thinned clouds."""
-        support = self._support([refinement.transform for refinement in refinements])
-        return [Fit.of(r.agreement, s) for r, s in zip(refinements, support, strict=True)]
+        seen = [refinement.agreement for refinement in refinements]
+        support = self._support([agreement.transform for agreement in seen])
+        return [
+            Fit.of(agreement, known, self._crossed(agreement))
+            for agreement, known in zip(seen, support, strict=True)
+        ]
 
     def confidence(self, fit):
         """Estimated probability that a pose with this :class:`Fit` is right."""
@@ -92,7 +99,7 @@ class Selection:
         seen = chosen.agreement
         if best is not chosen:
             seen = self._refiner.compare(self._source, best.transform)
-        return Fit.of(seen, self._support([best.transform])[0])
+        return Fit.of(seen, self._support([best.transform])[0], self._crossed(seen))
 
     def evidence(self, answer, fit, candidates, elsewhere=()):
         """
@@ -159,6 +166,14 @@ class Selection:
                 )
             )
         return tuple(rivals)
+
+    def _crossed(self, agreement):
+        """Share of the reference that the sensor looked through; None where nobody asks."""
+        if self._sight is None:
+            return None
+        back = inverse(agreement.transform)
+        target = transform_points(back, self._refiner.coarse_target.points)
+        return self._sight.crossed(target, agreement.distance)
 
     def _support(self, transforms):
         """Support of each pose by the descriptors, 0..1; None for all without a witness."""

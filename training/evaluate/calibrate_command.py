@@ -1,16 +1,17 @@
-"""``dlc-eval calibrate``: the gate's constants for given weights, and what they are worth."""
+"""``dlc-eval calibrate`` and ``calibrate-places``: the gate's constants, what they are worth."""
 
 from pathlib import Path
 
 from dlc_ros.errors import DlcError
 from dlc_ros.registration.confidence import Model
 from dlc_ros.registration.weights import default_weights_path, save_confidence
+from dlc_training.evaluate import place_calibration
 from dlc_training.evaluate.calibration import (
     GEOMETRY,
     LEARNED,
     collect,
-    crossed,
     fit_model,
+    halves,
     trade_off,
     widths,
 )
@@ -45,7 +46,7 @@ def run_calibration(options):
     lines = []
     for label, names in (('learned', LEARNED), ('geometric', GEOMETRY)):
         model = fit_model(examples, names, allowed)
-        rows = trade_off(examples, crossed(examples, names, allowed))
+        rows = trade_off(examples, halves(examples, names, allowed))
         content['models'][label] = model.as_card()
         content['trade_off'][label] = rows
         numbers = (f'{name} {value:.2f}' for name, value in model.as_card().items())
@@ -75,15 +76,54 @@ def run_calibration(options):
     return 0
 
 
-def _table(rows):
+def run_place_calibration(options):
+    """
+    The same for scans that are searched for in places, whose constants depend on no weights.
+
+    :param options: parsed arguments: ``weights``, ``pairs``, ``false_rejects``, ``out``, ``jobs``,
+        ``quiet`` and ``command_line``.
+    :return: exit code.
+    """
+    check_weights(options.weights)
+    with Runner(options.jobs, Path(options.out) / 'cache', options.quiet) as runner:
+        examples = place_calibration.collect(runner, options.weights, options.pairs)
+    settings = place_calibration.TERMS, options.false_rejects / 100, (place_calibration.FOREIGN,)
+    model = fit_model(examples, *settings)
+    rows = trade_off(examples, halves(examples, *settings), settings[-1])
+    numbers = (f'{name} {value:.2f}' for name, value in model.as_card().items())
+    answers = [e for e in examples if e.answer and e.kind != place_calibration.FOREIGN]
+    text = '\n'.join(
+        [
+            f'places: {", ".join(numbers)}',
+            f'{sum(e.right for e in answers)} of {len(answers)} answers are right. A confidence'
+            f' of one half rejects {options.false_rejects:g} % of these. Below: places judged by a'
+            ' fit to the other half of them.',
+            '',
+            *_table(rows, settings[-1]),
+        ]
+    )
+    print(text)
+    content = {
+        'kind': 'calibration',
+        'title': 'calibration of the gate in places',
+        **provenance(options),
+        'models': {'places': model.as_card()},
+        'trade_off': {'places': rows},
+        'text': text,
+    }
+    write_result(Path(options.out), content)
+    return 0
+
+
+def _table(rows, kinds=KINDS):
     head = ['min_confidence', 'right rejected', 'wrong of clear accepted']
-    head += [f'{kind} accepted' for kind in KINDS]
+    head += [f'{kind} accepted' for kind in kinds]
     lines = [
         [
             f'{row["min_confidence"]:g}',
             _percent(row['false_rejects']),
             _percent(row['wrong_accepted']),
-            *(f'{row[kind][0]} of {row[kind][1]}' for kind in KINDS),
+            *(f'{row[kind][0]} of {row[kind][1]}' for kind in kinds),
         ]
         for row in rows
     ]

@@ -157,7 +157,7 @@ def collect(runner, weights, shapes, pairs, without):
     return examples, distances
 
 
-def fit_model(examples, names, false_rejects):
+def fit_model(examples, names, false_rejects, without=KINDS):
     """
     Logistic regression of "right", better evidence never counting against a pose.
 
@@ -169,6 +169,7 @@ def fit_model(examples, names, false_rejects):
     :param examples: list of :class:`Example`.
     :param names: features to use; the others weigh nothing.
     :param false_rejects: share of right answers, 0..1.
+    :param without: kinds of examples whose pairs have no answer.
     :return: :class:`~dlc_ros.registration.confidence.Model`.
     """
     used = [i for i, name in enumerate(NAMES) if name in names]
@@ -197,7 +198,8 @@ def fit_model(examples, names, false_rejects):
     found = minimize(loss, np.zeros(len(used) + 1), jac=True, method='L-BFGS-B', bounds=bounds)
     weights = np.zeros(len(NAMES))
     weights[used] = found.x[1:] / scale
-    answers = [e.features @ weights for e in examples if e.answer and e.right and e.kind in STRATA]
+    answers = [e for e in examples if e.answer and e.right and e.kind not in without]
+    answers = [example.features @ weights for example in answers]
     bias = -np.quantile(answers, false_rejects) if answers else found.x[0]
     return Model(float(bias), {NAMES[i]: float(weights[i]) for i in used})
 
@@ -223,22 +225,23 @@ def confidences(model, examples):
     return 1 / (1 + np.exp(-logits))
 
 
-def crossed(examples, names, false_rejects):
+def halves(examples, names, false_rejects, without=KINDS):
     """Confidence of each example under a model fitted to the pairs of the other half."""
     half = np.array([example.group % 2 for example in examples])
     out = np.empty(len(examples))
     for side in (0, 1):
         others = [e for e, h in zip(examples, half, strict=True) if h != side]
         mine = [e for e, h in zip(examples, half, strict=True) if h == side]
-        out[half == side] = confidences(fit_model(others, names, false_rejects), mine)
+        out[half == side] = confidences(fit_model(others, names, false_rejects, without), mine)
     return out
 
 
-def trade_off(examples, sure):
+def trade_off(examples, sure, without=KINDS):
     """
     What each threshold lets pass and turns away, answers only.
 
     :param sure: confidence of each example.
+    :param without: as for :func:`fit_model`.
     :return: list of JSON-able dicts by threshold: ``false_rejects`` (share of right answers),
         ``wrong_accepted`` (share of wrong answers to clear pairs), and per kind of negative
         ``[accepted, of]``.
@@ -251,11 +254,12 @@ def trade_off(examples, sure):
             for example, value in zip(examples, sure, strict=True)
             if example.answer
         ]
-        right = [accepted for e, accepted in picked if e.right and e.kind in STRATA]
-        wrong = [accepted for e, accepted in picked if not e.right and e.kind in STRATA]
+        clear = [(e.right, accepted) for e, accepted in picked if e.kind not in without]
+        right = [accepted for is_right, accepted in clear if is_right]
+        wrong = [accepted for is_right, accepted in clear if not is_right]
         row['false_rejects'] = 1 - float(np.mean(right)) if right else None
         row['wrong_accepted'] = float(np.mean(wrong)) if wrong else None
-        for kind in KINDS:
+        for kind in without:
             passed = [accepted for e, accepted in picked if e.kind == kind and not e.right]
             row[kind] = [int(sum(passed)), len(passed)]
         rows.append(row)

@@ -81,6 +81,12 @@ def every():
             _calibrate,
         ),
         Command(
+            'calibrate-places',
+            'The same for scans that are searched for in places; they depend on no weights.',
+            _calibrate_places_arguments,
+            _calibrate_places,
+        ),
+        Command(
             'speed',
             'CPU time, latency and memory of what a robot waits for.',
             speed_command.add_arguments,
@@ -231,6 +237,16 @@ def _calibrate_arguments(parser):
     add_weights(parser)
     add_pairs(parser, '--pairs', 'pairs of each stratum', 60)
     add_pairs(parser, '--negatives', 'pairs of each kind without an answer', 120)
+    _add_false_rejects(parser)
+    parser.add_argument(
+        '--write',
+        action='store_true',
+        help="write the constants into the weights' model card, where the gate reads them",
+    )
+    add_work(parser, 'results/eval/calibrate')
+
+
+def _add_false_rejects(parser):
     parser.add_argument(
         '--false-rejects',
         type=at_least(0.0, float),
@@ -238,12 +254,19 @@ def _calibrate_arguments(parser):
         metavar='PERCENT',
         help='of the right answers that a confidence of one half rejects (default %(default)s)',
     )
-    parser.add_argument(
-        '--write',
-        action='store_true',
-        help="write the constants into the weights' model card, where the gate reads them",
-    )
-    add_work(parser, 'results/eval/calibrate')
+
+
+def _calibrate_places_arguments(parser):
+    add_weights(parser)
+    add_pairs(parser, '--pairs', 'pairs of places of each kind', 6)
+    _add_false_rejects(parser)
+    add_work(parser, 'results/eval/calibrate-places')
+
+
+def _calibrate_places(options):
+    from dlc_training.evaluate.calibrate_command import run_place_calibration
+
+    return run_place_calibration(options)
 
 
 def _calibrate(options):

@@ -17,6 +17,7 @@ from dlc_training.evaluate.pair import EVERYTHING, Pair, Prior, apply, pose
 YAW_BINS = (0.0, 15.0, 30.0, 60.0, 90.0, 135.0, 180.0, np.inf)
 LARGEST_SHIFT = 10.0  # of the start [m]
 PAIRS_PER_MAP = 4
+KINDS = ('hall', 'floor', 'corridor', 'street')
 _STANDS = 8
 _MAPPER = SpinningLidar(rings=64, columns=1024, lowest_deg=-40.0, highest_deg=20.0, near=0.3)
 _SCANNER = SpinningLidar(rings=32, columns=1024, lowest_deg=-25.0, highest_deg=15.0, near=0.3)
@@ -34,18 +35,17 @@ class Maps:
     """
 
     label = 'generated places'
-    _KINDS = ('hall', 'floor', 'corridor', 'street')
 
     def __init__(self, seed):
         self._seed = FIRST_EVALUATION_SEED + seed
 
     def name(self, index):
         """Name of map ``index``."""
-        return f'{self._KINDS[index % 4]}_{index}'
+        return f'{KINDS[index % 4]}_{index}'
 
     def surveyed(self, index):
         """See :func:`_surveyed`."""
-        return _surveyed(self._seed, index, self._KINDS[index % 4])
+        return _surveyed(self._seed, index, KINDS[index % 4])
 
 
 @lru_cache(maxsize=2)

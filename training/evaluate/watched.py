@@ -53,6 +53,12 @@ class Watched(Registrar):
         return self._won
 
     @property
+    def candidates(self):
+        """Poses (4, 4) that competed where the answer was found, frames of the given clouds."""
+        before, after = self._frame.transform, self._from_source
+        return [compose(before, c.transform, after) for c in self._won.candidates]
+
+    @property
     def fits(self):
         return self._won.selection.fits(self._won.candidates)
 
