@@ -1,125 +1,33 @@
-"""Recordings: what is written is read, what is damaged is named, what is played arrives."""
+"""Recordings: what is written is read, what is damaged is named."""
 
 import shutil
 import sqlite3
 import tarfile
-import threading
-import time
 
 import numpy as np
 import pytest
-from wire import LOOPBACK, free_domain, wait_for
 
-pytest.importorskip('cyclonedds')
 pytest.importorskip('rosbags')
 
-from rosbags import rosbag1, rosbag2  # noqa: E402
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore  # noqa: E402
+from bags import (  # noqa: E402
+    CLOUD,
+    COUNT,
+    FIRST,
+    MCAP,
+    RECORDINGS,
+    SQLITE3,
+    STEP,
+    STRING,
+    TF,
+    cloud_points,
+    ros2_messages,
+    write_rosbag2,
+)
 
 from dlc_ros.errors import DlcError, FileError  # noqa: E402
 from dlc_ros.node.bag import Bag, Recorder  # noqa: E402
-from dlc_ros.node.convert import cloud_values, ns_from_stamp, stamp_from_ns  # noqa: E402
-from dlc_ros.node.dds import qos  # noqa: E402
-from dlc_ros.node.dds.participant import Participant  # noqa: E402
+from dlc_ros.node.convert import cloud_values  # noqa: E402
 from dlc_ros.node.definitions import build_message, distro_typestore  # noqa: E402
-from dlc_ros.node.play import Player  # noqa: E402
-from dlc_ros.node.pointcloud2 import points_from_message  # noqa: E402
-
-DOMAIN = free_domain()
-CLOUD, TF, STRING = 'sensor_msgs/msg/PointCloud2', 'tf2_msgs/msg/TFMessage', 'std_msgs/msg/String'
-STEP = 50_000_000  # ns between clouds
-FIRST = 1_600_000_000 * 10**9
-COUNT = 5
-
-
-def cloud_points(i):
-    return np.random.default_rng(i).normal(size=(40, 3)).astype(np.float32)
-
-
-def ros2_messages():
-    """(topic, type, time of recording, message): clouds, a static transform, words."""
-    store = distro_typestore()
-    transform = {'header': {'frame_id': 'base'}, 'child_frame_id': 'camera'}
-    yield '/tf_static', TF, FIRST - 1, build_message(store, TF, {'transforms': [transform]})
-    for i in range(COUNT):
-        stamp_ns = FIRST + i * STEP
-        values = cloud_values(stamp_ns - 7, 'camera', cloud_points(i))
-        yield '/points', CLOUD, stamp_ns, build_message(store, CLOUD, values)
-        yield '/words', STRING, stamp_ns + 1, build_message(store, STRING, {'data': f'{i}'})
-
-
-def write_rosbag2(path, plugin, mode=None):
-    store = distro_typestore()
-    writer = rosbag2.Writer(path, version=8, storage_plugin=plugin)
-    if mode is not None:
-        writer.set_compression(mode, rosbag2.CompressionFormat.ZSTD)
-    with writer:
-        connections = {}
-        for topic, kind, stamp_ns, message in ros2_messages():
-            if topic not in connections:
-                connections[topic] = writer.add_connection(topic, kind, typestore=store)
-            writer.write(connections[topic], stamp_ns, store.serialize_cdr(message, kind))
-    return path
-
-
-def write_rosbag1(path):
-    """The same recording as ROS 1 has it: counters in headers, tf/tfMessage, no leading slash."""
-    store = get_typestore(Stores.ROS1_NOETIC)
-    store.register(
-        get_types_from_msg('geometry_msgs/TransformStamped[] transforms', 'tf/msg/tfMessage')
-    )
-    kinds = store.types
-
-    def header(stamp_ns, frame):
-        stamp = kinds['builtin_interfaces/msg/Time'](**stamp_from_ns(stamp_ns))
-        return kinds['std_msgs/msg/Header'](seq=77, stamp=stamp, frame_id=frame)
-
-    with rosbag1.Writer(path) as writer:
-        static = writer.add_connection('/tf_static', 'tf/msg/tfMessage', typestore=store)
-        transform = kinds['geometry_msgs/msg/TransformStamped'](
-            header(0, 'base'),
-            'camera',
-            kinds['geometry_msgs/msg/Transform'](
-                kinds['geometry_msgs/msg/Vector3'](0.0, 0.0, 0.0),
-                kinds['geometry_msgs/msg/Quaternion'](0.0, 0.0, 0.0, 0.0),
-            ),
-        )
-        message = kinds['tf/msg/tfMessage']([transform])
-        writer.write(static, FIRST - 1, store.serialize_ros1(message, 'tf/msg/tfMessage'))
-        clouds = writer.add_connection('points', CLOUD, typestore=store)
-        words = writer.add_connection('/words', STRING, typestore=store)
-        for i in range(COUNT):
-            stamp_ns = FIRST + i * STEP
-            values = cloud_values(stamp_ns - 7, 'camera', cloud_points(i))
-            values['header'] = header(stamp_ns - 7, 'camera')
-            values['fields'] = [kinds['sensor_msgs/msg/PointField'](**f) for f in values['fields']]
-            message = kinds[CLOUD](**values)
-            writer.write(clouds, stamp_ns, store.serialize_ros1(message, CLOUD))
-            word = kinds[STRING](f'{i}')
-            writer.write(words, stamp_ns + 1, store.serialize_ros1(word, STRING))
-    return path
-
-
-def write_with_recorder(path):
-    with Recorder(path) as recorder:
-        for topic, _, stamp_ns, message in ros2_messages():
-            recorder.write(topic, message, stamp_ns)
-    return path
-
-
-MCAP, SQLITE3 = rosbag2.StoragePlugin.MCAP, rosbag2.StoragePlugin.SQLITE3
-FILE, MESSAGE = rosbag2.CompressionMode.FILE, rosbag2.CompressionMode.MESSAGE
-RECORDINGS = {
-    'recorder': write_with_recorder,
-    'mcap': lambda path: write_rosbag2(path, MCAP),
-    'mcap file': lambda path: next(write_rosbag2(path, MCAP).glob('*.mcap')),
-    'mcap message zstd': lambda path: write_rosbag2(path, MCAP, MESSAGE),
-    'sqlite3': lambda path: write_rosbag2(path, SQLITE3),
-    'sqlite3 file': lambda path: next(write_rosbag2(path, SQLITE3).glob('*.db3')),
-    'sqlite3 file zstd': lambda path: write_rosbag2(path, SQLITE3, FILE),
-    'sqlite3 message zstd': lambda path: write_rosbag2(path, SQLITE3, MESSAGE),
-    'ROS 1': lambda path: write_rosbag1(path.with_suffix('.bag')),
-}
 
 
 @pytest.fixture(params=RECORDINGS)
@@ -288,100 +196,6 @@ def test_type_that_nobody_defines_leaves_the_other_topics(tmp_path, caplog):
         assert set(bag.topics) == {'/points', '/tf_static'}
         assert len(list(bag.clouds())) == COUNT
     assert 'my_robot/msg/Special is not defined' in caplog.text
-
-
-def played(bag, topics, rate=1.0, clock=False, stop=None, drop_parent=''):
-    """Play on this domain: count, messages by topic, clock, seconds that it took."""
-    heard = {name: [] for name in topics}
-    kinds = {'/points': CLOUD, '/tf': TF, '/tf_static': TF, '/words': STRING}
-    with (
-        Participant('player', domain_id=DOMAIN, interface=LOOPBACK) as source,
-        Participant('listener', domain_id=DOMAIN, interface=LOOPBACK) as sink,
-    ):
-        player = Player(bag, source, topics, rate, clock, drop_parent)
-        for name in topics:
-            profile = qos.TF_STATIC if name == '/tf_static' else qos.QosProfile(depth=100)
-
-            def on_message(message, name=name):
-                heard[name].append(message)
-
-            sink.subscribe(name, kinds[name], on_message, profile)
-        clocks = []
-        if clock:
-            sink.subscribe(
-                '/clock',
-                'rosgraph_msgs/msg/Clock',
-                lambda message: clocks.append(ns_from_stamp(message.clock)),
-                qos.QosProfile(depth=100),
-            )
-        assert player.wait_for_subscribers(30.0)
-        time.sleep(0.3)  # for the other topics
-        begin = time.monotonic()
-        sent = player.play(stop)
-        seconds = time.monotonic() - begin
-        assert wait_for(lambda: sum(map(len, heard.values())) >= sent, 5.0)
-    return sent, heard, clocks, seconds
-
-
-@pytest.mark.parametrize('kind', ['recorder', 'ROS 1'])
-def test_played_messages_arrive_at_their_pace(tmp_path, kind):
-    with Bag(RECORDINGS[kind](tmp_path / 'recording')) as bag:
-        sent, heard, _, seconds = played(bag, ['/points', '/tf_static'], rate=0.5)
-    assert sent == COUNT + 1 and len(heard['/tf_static']) == 1
-    assert seconds >= 2.0 * (COUNT - 1) * STEP * 1e-9  # nothing is sent before it is due
-    for i, message in enumerate(heard['/points']):
-        assert ns_from_stamp(message.header.stamp) == FIRST + i * STEP - 7
-        np.testing.assert_array_equal(points_from_message(message), cloud_points(i))
-
-
-def test_player_tells_the_time_of_the_recording(tmp_path):
-    with Bag(write_with_recorder(tmp_path / 'recording')) as bag:
-        _, _, clocks, _ = played(bag, ['/points'], rate=0.5, clock=True)
-    assert clocks == sorted(clocks) and len(clocks) >= COUNT
-    assert clocks[0] == FIRST and clocks[-1] == FIRST + (COUNT - 1) * STEP
-
-
-def test_recorded_pose_in_the_map_can_be_left_out(tmp_path):
-    def message(*edges):
-        return build_message(
-            distro_typestore(),
-            TF,
-            {
-                'transforms': [
-                    {'header': {'frame_id': parent}, 'child_frame_id': child}
-                    for parent, child in edges
-                ]
-            },
-        )
-
-    path, odometry = tmp_path / 'recording', ('odom', 'base_link')
-    with Recorder(path) as recorder:
-        recorder.write('/tf_static', message(('base_link', 'lidar'), ('map', 'site')), FIRST)
-        recorder.write('/tf', message(('map', 'odom'), odometry), FIRST + STEP)
-        recorder.write('/tf', message(('/map', 'odom')), FIRST + 2 * STEP)
-        recorder.write('/tf', message(odometry), FIRST + 3 * STEP)
-    with Bag(path) as bag:
-        sent, heard, _, _ = played(bag, ['/tf', '/tf_static'], drop_parent='map')
-    assert sent == 3
-    children = {
-        topic: [t.child_frame_id for m in messages for t in m.transforms]
-        for topic, messages in heard.items()
-    }
-    assert children == {'/tf': ['base_link', 'base_link'], '/tf_static': ['lidar']}
-
-
-def test_playing_can_be_stopped(tmp_path):
-    stop = threading.Event()
-    stop.set()
-    with Bag(write_with_recorder(tmp_path / 'recording')) as bag:
-        assert played(bag, ['/points'], stop=stop)[0] == 0
-
-
-@pytest.mark.parametrize('rate', [0.0, -1.0, float('nan')])
-def test_time_cannot_stand_still(tmp_path, rate):
-    with Bag(write_with_recorder(tmp_path / 'recording')) as bag:
-        with pytest.raises(DlcError, match='must be more than 0'):
-            Player(bag, None, rate=rate)
 
 
 def test_real_recording_reads_whole(shared_data, tmp_path):
