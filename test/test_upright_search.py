@@ -137,6 +137,37 @@ def test_what_the_sensor_looked_through_tells_rooms_apart(seen_from):
     assert angle < 0.5 and length < 0.06
 
 
+def corridor(start, end, per_square_metre, rng):
+    """Floor and side walls from ``start`` to ``end`` along x, 4 m wide, and a wall at the end."""
+    sides = (
+        ((start, -2, 0), (end, 2, 0)),
+        ((start, -2, 0), (end, -2, 3)),
+        ((start, 2, 0), (end, 2, 3)),
+        ((end, -2, 0), (end, 2, 3)),
+    )
+    planes = []
+    for low, high in sides:
+        extent = np.abs(np.subtract(high, low))
+        area = np.prod(extent[extent > 0.0])
+        planes.append(rng.uniform(low, high, (int(per_square_metre * area), 3)))
+    points = np.vstack(planes)
+    return points + 0.005 * rng.normal(size=points.shape)
+
+
+@pytest.mark.parametrize('off', (0.1, 0.4, 0.6))
+def test_the_other_side_of_a_wall_is_not_the_wall_that_was_seen(off):
+    """An operator errs by half a metre: all that was seen fits the next room's wall as well."""
+    rng = np.random.default_rng(19)
+    beyond = corridor(-13.0, -8.5, 300, rng) * [-1.0, 1.0, 1.0]
+    registrar = Registrar(np.vstack([corridor(2.0, 8.0, 300, rng), beyond]), options=UPRIGHT)
+    truth = make_transform(translation=[5.0, 0.2, 1.0])
+    cloud = corridor(2.5, 8.0, 120, rng) - truth[:3, 3]
+    start = make_transform(translation=truth[:3, 3] + [off, 0.0, 0.0])
+    found = registrar.register(cloud, start, np.diag(np.square([0.5, 0.5, 0.1, 0.05, 0.05, 0.1])))
+    assert found.accepted, found.reason
+    assert errors(found.transform, truth)[1] < 0.05
+
+
 @pytest.mark.parametrize('viewpoint', ((0.0, 1.0), (np.nan, 0.0, 0.0)))
 def test_a_viewpoint_that_is_no_point_is_named(building, viewpoint):
     cloud = np.random.default_rng(0).normal(size=(500, 3))

@@ -62,7 +62,8 @@ class Contest:
         # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
         # out better, and near it a scene in which things moved must not count as another one.
         reach = np.inf if prior is None else prior.reach(source.full.radius)
-        open_to = sight is None and reach > _COARSE_RADII * source.full.radius
+        self._in_place = sight is not None
+        open_to = not self._in_place and reach > _COARSE_RADII * source.full.radius
         self._witness = self._landscape if open_to else None
         self.selection = Selection(
             self.refiner, source, prior, self._witness, sight, learned, options.min_confidence
@@ -98,6 +99,8 @@ class Contest:
             wide = min(reach, _COARSE_RADII * radius)
             if wide > 2.0 * self.refiner.start_distance(source):
                 starts.append((guess, wide))
+            if prior is not None and self._in_place:
+                starts += [(beside, None) for beside in prior.beside()]
         self._starts += [(*start, None) for start in starts]
 
     def compete(self):

@@ -79,6 +79,22 @@ class PosePrior:
         # A turn moves a point by its distance from the axis: 2/3 of the squared radius.
         return float(np.sqrt(variances[:3].sum() + 2.0 / 3.0 * radius**2 * variances[3:].sum()))
 
+    def beside(self):
+        """
+        Poses one standard deviation to either side, on the floor.
+
+        What stands near a wall of a map is drawn to the nearer of its two sides.
+
+        :returns: list of 4 poses (4, 4).
+        """
+        poses = []
+        for axis, sigma in enumerate(np.sqrt(np.diag(self.covariance)[:2])):
+            for shift in (-sigma, sigma):
+                pose = self.transform.copy()
+                pose[axis, 3] += shift
+                poses.append(pose)
+        return poses
+
     def is_near(self, radius):
         """Whether a source of that radius [m] moves by less than it under the prior."""
         return self.reach(radius) < radius

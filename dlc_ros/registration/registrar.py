@@ -1,6 +1,7 @@
 """The one entry of registration: a reference, then clouds in and :class:`Registration` out."""
 
 import time
+from functools import cache, partial
 
 import numpy as np
 
@@ -30,6 +31,9 @@ _COARSEST = 0.5
 _PROPOSALS = 12
 _LIKELY = 0.7
 _SITES = 6
+# How far a prior lets points move before another place is within its reach, in start distances:
+# a wall has another side.
+_ROOM = 0.5
 
 
 class Registrar:
@@ -205,7 +209,7 @@ class Registrar:
         """Where in the reference a source may lie: a :class:`Contest` for each site."""
         large = self._atlas.is_for(source.full, self._refiner.target)
         upright = self.options.upright
-        sight = Sight(source.full.points, viewpoint) if upright and not near else None
+        sight = cache(partial(Sight, source.full.points, viewpoint)) if upright else None
         if upright and large and near:
             window = self._atlas.sites(source.full, [prior])
             sites = dict.fromkeys(window, ())
@@ -226,6 +230,11 @@ class Registrar:
         return contests
 
     def _contest(self, site, source, prior, sight):
+        # Near a prior that leaves no room for another place, what came since the map was made
+        # must not count as one.
+        room = _ROOM * site.refiner.start_distance(source)
+        roomy = prior is None or prior.reach(source.full.radius) > room
+        sight = sight() if sight and roomy else None
         learned = self._host.predictor.loaded.confidence if self._host else None
         return Contest(site, source, prior, sight, learned, self.options)
 

@@ -12,6 +12,9 @@ from dlc_ros.registration.se3 import inverse, transform_points
 
 # Independent neighbours in the comparison of two poses: a target plane serves several points.
 _COMPARED = 4.0
+# How far before what was seen the reference must stand to be looked through, in correspondence
+# distances.
+_BEFORE = 0.5
 _TINY = 1e-9
 
 
@@ -173,7 +176,7 @@ class Selection:
             return None
         back = inverse(agreement.transform)
         target = transform_points(back, self._refiner.coarse_target.points)
-        return self._sight.crossed(target, agreement.distance)
+        return self._sight.crossed(target, _BEFORE * agreement.distance)
 
     def _support(self, transforms):
         """Support of each pose by the descriptors, 0..1; None for all without a witness."""

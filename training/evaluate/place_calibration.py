@@ -2,9 +2,12 @@
 Refits what the gate knows of a scan that is searched for in a place (map mode, start unknown).
 
 Right poses and wrong ones are those that compete for scans in the map of their own place, after
-things have moved there, and in that of another place of the same kind, where nothing is right. All
-in places of seeds that no protocol uses.
+things have moved there, and in that of another place of the same kind, where nothing is right. In
+their own place they are also registered from starts beside the truth, lest the other side of a
+wall be taken for it. All in places of seeds that no protocol uses.
 """
+
+import numpy as np
 
 from dlc_training.data import furniture, interiors, outdoors, scene_pairs, sensors
 from dlc_training.evaluate import building, scan_to_map
@@ -19,10 +22,13 @@ from dlc_training.evaluate.watched import Watched
 BUILDING = 'building'
 # Terms of the model. Of those that were tried these tell right from wrong; the others, descriptors
 # among them, add nothing.
-TERMS = ('log_typical', 'log_systematic', 'hovering', 'coverage', 'log_hold', 'log_crossed')
+TERMS = ('log_typical', 'log_systematic', 'hovering', 'coverage', 'log_hold', 'crossed')
 # Kind of the examples whose map is of another place.
 FOREIGN = 'another place'
 _RIGHT = (1.0, 0.2)  # deg, m
+# Starts beside the truth for each scan, how far off they are [m], and their covariance.
+_BESIDE, _OFF = 3, (0.2, 1.0)
+_STARTS = np.diag(np.square([0.5, 0.5, 0.1, 0.05, 0.05, 0.1]))
 _DRAWN_BY = (building, scan_to_map, scene_pairs, sensors, interiors, outdoors, furniture)
 
 
@@ -54,19 +60,31 @@ def watch_places(kind, number, weights):
         :func:`~dlc_training.evaluate.calibration.watch_pair`, empty where the registrar refused.
     """
     both = [visits(kind, 2 * number + n) for n in range(2)]
+    rng = np.random.default_rng([CALIBRATION_SEED, number])
     seen = []
     for place, (target, _) in enumerate(both):
         registrar = Watched(target, weights, threads=1, upright=True)
         for home, (_, scans) in enumerate(both):
             for truth, scan in scans:
-                seen.append((home == place, _rows(registrar, scan, truth, home == place)))
+                own = home == place
+                starts = [(None, None)]
+                if own:
+                    starts += [(_beside(truth, rng), _STARTS) for _ in range(_BESIDE)]
+                seen += [(own, _rows(registrar, scan, start, truth, own)) for start in starts]
     return seen
 
 
-def _rows(registrar, scan, truth, own):
+def _beside(truth, rng):
+    """A pose (4, 4) as far off as an operator's, on the floor."""
+    start, angle = truth.copy(), rng.uniform(0.0, 2.0 * np.pi)
+    start[:2, 3] += rng.uniform(*_OFF) * np.array([np.cos(angle), np.sin(angle)])
+    return start
+
+
+def _rows(registrar, scan, start, truth, own):
     """(features, right, answer) of all poses that competed, the answer last."""
-    found = registrar.register(scan)
-    if registrar.fit is None:
+    found = registrar.register(scan, *start)
+    if registrar.fit is None or registrar.fit.crossed is None:
         return []
 
     def right(transform):
