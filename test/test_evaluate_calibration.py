@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 from scipy.stats import chi2
 
 for module in ('torch', 'small_gicp'):
     pytest.importorskip(module, reason=f'{module} is not installed')
 
 from dlc_ros.registration.confidence import GEOMETRIC, TERMS, Fit  # noqa: E402
+from dlc_training.evaluate import place_calibration  # noqa: E402
 from dlc_training.evaluate.calibration import (  # noqa: E402
     GEOMETRY,
     LEARNED,
@@ -84,3 +86,28 @@ def test_widths_of_an_honest_and_of_a_narrow_covariance():
     assert found['easy']['factor'] == pytest.approx(1.0, rel=0.06)
     assert found['hard']['factor'] == pytest.approx(4.0, rel=0.06)
     assert found['hard']['inside'] < 0.6 and 'noisy' not in found
+
+
+def test_later_scans_of_a_place_lie_on_its_map():
+    """Oracle: a search tree of the map; most of what is seen has not moved."""
+    target, scans = place_calibration.visits('corridor', 0)
+    tree = cKDTree(target)
+    assert len(scans) == 4
+    for truth, scan in scans:
+        placed = scan[::50] @ truth[:3, :3].T + truth[:3, 3]
+        near, aside = (
+            (tree.query(points)[0] < 0.2).mean() for points in (placed, placed + [0.5, 0.5, 0.7])
+        )
+        assert near > 0.5 and aside < near - 0.15
+
+
+def test_places_are_searched_in_their_own_map_and_in_another_one(monkeypatch):
+    monkeypatch.setattr(place_calibration, 'PAIRS_PER_MAP', 1)
+    monkeypatch.setattr(place_calibration, '_BESIDE', 1)
+    seen = place_calibration.watch_places('hall', 0, None)
+    # Of each of two scans: a search at home, a start beside the truth, a search elsewhere.
+    assert sorted(own for own, _ in seen) == [False, False, True, True, True, True]
+    answers = [(own, rows[-1][1]) for own, rows in seen if rows]
+    assert all(rows[-1][2] for _, rows in seen if rows)
+    assert not any(right for own, right in answers if not own)
+    assert sum(right for own, right in answers if own) >= 3

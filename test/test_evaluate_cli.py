@@ -12,9 +12,11 @@ import pytest
 for module in ('small_gicp', 'tqdm', 'matplotlib'):
     pytest.importorskip(module, reason=f'{module} is not installed')
 
-from dlc_ros.registration.confidence import Model  # noqa: E402
+from dlc_ros.registration.confidence import Fit, Model  # noqa: E402
 from dlc_ros.registration.weights import load_weights  # noqa: E402
+from dlc_training.evaluate.calibration import Example, features_of  # noqa: E402
 from dlc_training.evaluate.eval_cli import main  # noqa: E402
+from dlc_training.evaluate.place_calibration import FOREIGN  # noqa: E402
 
 
 @pytest.fixture(scope='module')
@@ -195,10 +197,30 @@ def test_calibrate_writes_its_constants_into_the_model_card_or_says_why_not(
     assert load_weights(file).confidence == Model(1.0, {'hovering': -30.0})
 
 
+def test_calibrate_places_prints_the_constants_of_searches(capsys, monkeypatch, tmp_path, weights):
+    rng, examples = np.random.default_rng(0), []
+    for group in range(200):
+        kind = ('hall', FOREIGN)[group % 3 == 0]
+        right = kind == 'hall' and rng.uniform() < 0.8
+        crossed = rng.uniform(0.0, 0.05) if right else rng.uniform(0.1, 0.5)
+        fit = Fit(0.9, 0.8, 0.9, 0.9, 0.3, 0.1, 0.05, 0.05, crossed=crossed)
+        examples.append(Example(group, kind, np.array(features_of(fit)), right, True))
+    monkeypatch.setattr('dlc_training.evaluate.place_calibration.collect', lambda *_: examples)
+    arguments = ('calibrate-places', '--weights', weights, '--out', tmp_path)
+    code, out, _ = run(capsys, *arguments)
+    assert code == 0
+    assert out.startswith('places: bias ') and 'crossed -' in out.splitlines()[0]
+    right = sum(example.right for example in examples)
+    assert f'{right} of 133 answers are right' in out
+    row = next(line for line in out.splitlines() if line.startswith('| 0.5 '))
+    assert '0 of 67' in row
+
+
 MISTAKES = [
     (['so3-crop', '--methods', 'icq'], "unknown method 'icq'"),
     (['so3-crop', '--shapes', 'nowhere.npz'], 'nowhere.npz: no such file'),
     (['so3-crop', '--weights', 'nowhere.safetensors'], 'cannot read weights nowhere'),
+    (['calibrate-places', '--pairs', '1'], '--pairs 1: give 2 or more'),
     (['rpmnet-crop', '--pairs-per-bin', '0'], "invalid number >= 1 value: '0'"),
     (['so3-crop', '--seed', '-1'], "invalid number >= 0 value: '-1'"),
     (['tune', 'icq'], "invalid choice: 'icq'"),

@@ -85,6 +85,10 @@ def run_place_calibration(options):
     :return: exit code.
     """
     check_weights(options.weights)
+    if options.pairs < 2:
+        raise DlcError(
+            f'--pairs {options.pairs}: give 2 or more, of which each half judges the other'
+        )
     with Runner(options.jobs, Path(options.out) / 'cache', options.quiet) as runner:
         examples = place_calibration.collect(runner, options.weights, options.pairs)
     settings = place_calibration.TERMS, options.false_rejects / 100, (place_calibration.FOREIGN,)

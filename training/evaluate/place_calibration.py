@@ -20,6 +20,7 @@ from dlc_training.evaluate.shapes import open_shapes
 from dlc_training.evaluate.watched import Watched
 
 BUILDING = 'building'
+PLACES = (*KINDS, BUILDING)
 # Terms of the model. Of those that were tried these tell right from wrong; the others, descriptors
 # among them, add nothing.
 TERMS = ('log_typical', 'log_systematic', 'hovering', 'coverage', 'log_hold', 'crossed')
@@ -36,7 +37,7 @@ def visits(kind, number):
     """
     Draw a place, and scans of a later visit.
 
-    :param kind: one of :data:`~dlc_training.evaluate.scan_to_map.KINDS`, or :data:`BUILDING`.
+    :param kind: one of :data:`PLACES`.
     :param number: of the place among those of its kind.
     :return: map (M, 3) float32, list of (T_map_lidar (4, 4), scan (N, 3) float32).
     """
@@ -108,7 +109,7 @@ def collect(runner, weights, count):
     shapes = open_shapes('generated', CALIBRATION_SEED)
     key = digest_of_answers(weights, shapes, CALIBRATION_SEED, _DRAWN_BY)
     examples, group = [], 0
-    for kind in (*KINDS, BUILDING):
+    for kind in PLACES:
         tasks = [(kind, number, weights) for number in range(count)]
         for number, seen in enumerate(runner.resume(kind, watch_places, tasks, key)):
             for own, rows in seen:
