@@ -9,6 +9,7 @@ from rig import (
     Rig,
     apply,
     at,
+    object_rig,
     odom_from_base,
     pose,
 )
@@ -63,6 +64,7 @@ def test_an_initial_pose_in_another_frame_is_moved_to_the_map(rig):
         ('map', np.diag([0.0, 0, 0, 1]), np.eye(6), 'unit quaternion'),
         ('map', np.eye(4), -np.eye(6), 'not positive definite'),
         ('map', np.eye(4), np.full((6, 6), np.nan), 'not a finite 6x6 matrix'),
+        ('map', np.eye(4), np.full((6, 6), 1.5e308), 'not a finite 6x6 matrix'),
         ('map', np.eye(4), np.eye(3), 'not a finite 6x6 matrix'),
     ],
 )
@@ -137,6 +139,15 @@ def test_bad_weights_at_the_start_are_named_and_can_be_replaced(tmp_path):
     assert rig.localizer.load_weights('good').accepted
     assert rig.localizer.problems == ()
     assert rig.scan(0.1).transforms
+
+
+def test_an_object_that_waits_for_usable_weights_is_added_with_them(tmp_path):
+    rig = object_rig(tmp_path, weights='bad')
+    assert not rig.localizer.load_reference(f'box={rig.files["box"]}').accepted
+    assert rig.localizer.names == ('mug',), 'there is no such object yet'
+    assert rig.localizer.load_weights('good').accepted
+    assert rig.localizer.names == ('mug', 'box')
+    assert rig.localizer.problems == ()
 
 
 def test_live_parameters_change_and_others_are_refused(rig):

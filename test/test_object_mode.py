@@ -149,6 +149,19 @@ def test_with_several_objects_commands_must_name_one(tmp_path):
     assert [t.child for t in seen(rig, 0).transforms] == ['mug', 'box', 'lid']
 
 
+def test_no_object_is_its_own_parent(tmp_path):
+    rig = object_rig(tmp_path, **{'frames.parent': 'world'})
+    result = rig.localizer.load_reference(f'world={rig.files["map"]}')
+    assert not result.accepted and "'world' is a frame of the robot" in result.message
+    rig = object_rig(tmp_path)
+    output = seen(rig, 0, frame='mug')
+    assert (output.transforms, len(output.poses)) == ((), 1)
+    entry = rig.status('output')
+    assert (entry.level, 'rename the object' in entry.message) == (2, True)
+    assert seen(rig, 0.1, frame='camera').transforms
+    assert rig.status('output').level == 0
+
+
 def test_objects_may_be_loaded_into_an_empty_localizer(tmp_path):
     rig = object_rig(tmp_path, names=())
     assert 'no reference' in rig.localizer.problems[0]

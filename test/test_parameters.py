@@ -81,6 +81,9 @@ def test_every_value_outside_its_range_names_key_and_range(data):
     assert info.name in message and f'{info.low:g} to {info.high:g}' in message
 
 
+_OBJECT = {'mode': 'object', 'objects.names': ['a'], 'objects.references': ['x']}
+
+
 @pytest.mark.parametrize(
     ('values', 'message'),
     [
@@ -95,16 +98,21 @@ def test_every_value_outside_its_range_names_key_and_range(data):
         ({'segmentation.remove_plane': 1}, 'segmentation.remove_plane = 1: expected bool'),
         ({'mode': 'slam'}, "mode = 'slam': expected one of map, object"),
         ({'frames.map': 3}, 'frames.map = 3: expected string'),
-        ({'objects.names': 'part'}, "objects.names = 'part': expected string_array"),
+        (
+            {'objects.names': 'part'},
+            "objects.names = 'part': expected string_array, written [first, second]",
+        ),
         ({'objects.names': ['a']}, 'objects.names has 1 entries and objects.references 0'),
         (
-            {'objects.names': ['a', 'a'], 'objects.references': ['x', 'y']},
+            {'objects.names': ['a', '/a'], 'objects.references': ['x', 'y']},
             'objects.names must differ',
         ),
-        (
-            {'objects.names': ['a'], 'objects.references': ['x'], 'frames.parent': 'a'},
-            'also in objects.names',
+        *(
+            ({**_OBJECT, frame: '/a'}, f"{frame} 'a' is also in objects.names")
+            for frame in ('frames.parent', 'frames.cloud', 'objects.fixed_frame')
         ),
+        ({**_OBJECT, 'mode': 'map'}, 'objects.names are looked for in mode: object'),
+        ({**_OBJECT, 'reference': 'map.pcd'}, 'reference is for mode: map'),
         ({'frames.map': ''}, 'must not be empty'),
         ({'frames.odom': 'map'}, 'must differ'),
         ({'publish_map_to_base': True}, 'publish_map_to_base needs frames.odom empty'),
@@ -122,6 +130,8 @@ def test_whole_numbers_stand_for_doubles_and_blank_strings_for_nothing():
     assert parameters.hold_timeout == 3.0
     assert parameters.objects.names == ()
     assert parameters.frames.odom == 'odom'
+    objects = from_flat({**_OBJECT, 'objects.names': ['/a'], 'objects.fixed_frame': '/b'}).objects
+    assert (objects.names, objects.fixed_frame) == (('a',), 'b')
 
 
 def test_yaml_nested_or_dotted_for_all_nodes_or_this_one(tmp_path):

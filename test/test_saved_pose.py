@@ -1,6 +1,8 @@
 """The last accepted pose on disk: written whole, started from, bound to its reference."""
 
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -28,6 +30,13 @@ def file(tmp_path):
 def started(tmp_path, file, **changes):
     settings = {'mode': 'map', 'reference': 'map', 'saved_pose.file': str(file), **changes}
     return Rig(tmp_path, settings)
+
+
+def wait_for_the_file():
+    """The period's writing has a thread of its own."""
+    for thread in threading.enumerate():
+        if thread.name == 'pose file':
+            thread.join(10)
 
 
 def test_a_restarted_node_begins_where_the_last_one_ended(tmp_path, file):
@@ -102,6 +111,7 @@ def test_it_is_written_on_command_now_and_then_and_at_the_end(tmp_path, file, mo
     assert stamp() is None
     now[0] = 11.0
     rig.scan(0.1)
+    wait_for_the_file()
     assert stamp() == at(0.1)
     rig.scan(0.2)
     assert stamp() == at(0.1), 'not with every cloud'
@@ -118,6 +128,56 @@ def test_it_is_written_on_command_now_and_then_and_at_the_end(tmp_path, file, mo
     assert [path.name for path in file.parent.iterdir()] == ['pose.json']
 
 
+def test_a_disk_that_hangs_delays_no_pose_and_gathers_no_threads(tmp_path, file, monkeypatch):
+    rig = started(tmp_path, file, **{'saved_pose.period': 1e-9})
+    hanging, released = threading.Event(), threading.Event()
+
+    def hang(number):
+        hanging.set()
+        assert released.wait(30)
+
+    monkeypatch.setattr(os, 'fsync', hang)
+    try:
+        assert rig.scan(0.0).poses
+        assert hanging.wait(10)
+        assert rig.scan(0.1).poses and rig.scan(0.2).poses
+        assert sum(thread.name == 'pose file' for thread in threading.enumerate()) == 1
+    finally:
+        released.set()
+        wait_for_the_file()
+    assert set(read_poses(file)) == {'map'}
+
+
+def test_an_operator_and_the_period_write_at_once(tmp_path, file):
+    """One of the two took the other's unfinished file away."""
+    rig = started(tmp_path, file, **{'saved_pose.period': 1e-9})
+    rig.scan(0.0)
+    wait_for_the_file()
+    operators = [
+        threading.Thread(target=lambda: [rig.localizer.save_pose() for _ in range(50)])
+        for _ in range(3)
+    ]
+    for operator in operators:
+        operator.start()
+    for i in range(50):
+        rig.scan(0.1 + 0.1 * i)
+    for operator in operators:
+        operator.join()
+    wait_for_the_file()
+    assert not [text for text in rig.messages if 'pose not saved' in text]
+    assert [path.name for path in file.parent.iterdir()] == ['pose.json']
+
+
+def test_a_saved_pose_is_found_although_weights_came_late(tmp_path, file):
+    first = started(tmp_path, file)
+    first.scan(0.0)
+    first.localizer.close()
+    second = started(tmp_path, file, weights='bad')
+    assert second.localizer.load_weights('good').accepted
+    second.scan(1.0)
+    assert second.calls[0].init is not None
+
+
 def test_without_a_file_nothing_is_written(tmp_path):
     rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
     rig.scan(0.0)
@@ -130,6 +190,7 @@ def test_a_file_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path):
     rig = started(tmp_path, tmp_path / 'taken' / 'pose.json', **{'saved_pose.period': 1e-9})
     for i in range(5):
         assert rig.scan(0.1 * i).poses
+        wait_for_the_file()
     assert sum('cannot write the pose' in text for text in rig.messages) == 1
     assert rig.status('output').level == 1
     assert not rig.localizer.save_pose().accepted

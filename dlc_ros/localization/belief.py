@@ -6,6 +6,7 @@ from dlc_ros.localization.diagnostics import Monitor
 from dlc_ros.localization.intake import Intake
 from dlc_ros.localization.odometry import OdometryWatch
 from dlc_ros.localization.other_publishers import OtherPublishers
+from dlc_ros.localization.output import CommandResult
 from dlc_ros.localization.tracker import State
 
 
@@ -70,6 +71,27 @@ class Belief:
         """Show a problem in the diagnostics; log it once until it is over or another appears."""
         if self.monitor.problem(kind, text):
             self.log.warning(text)
+
+    def refuse(self, text, name=None):
+        """
+        Answer a command that is not carried out; logged and shown in the diagnostics.
+
+        :param text: what is wrong and what to do.
+        :param name: of the reference that stays without one because of it.
+        :returns: :class:`~dlc_ros.localization.output.CommandResult`.
+        """
+        self.log.error(text)
+        with self.lock:
+            self.monitor.last_refusal = text
+            tracker = self.trackers.get(name)
+            if tracker is not None and tracker.reference is None:
+                tracker.reason = text
+        return CommandResult(False, text)
+
+    def done(self, text):
+        """Answer a command that was carried out; logged."""
+        self.log.info(text)
+        return CommandResult(True, text)
 
     def settle(self):
         """Log and count the state changes since the last time; returns them as a tuple."""

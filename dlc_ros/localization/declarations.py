@@ -78,6 +78,16 @@ class Objects(_Group):
         # An empty list has no type in ROS; [''] is how people write "none" there.
         return tuple(value for value in values if value)
 
+    @field_validator('names')
+    @classmethod
+    def _no_slashes(cls, names):
+        return tuple(name.lstrip('/') for name in names)
+
+    @field_validator('fixed_frame')
+    @classmethod
+    def _no_slash(cls, name):
+        return name.lstrip('/')
+
     @model_validator(mode='after')
     def _paired(self):
         if len(self.names) != len(self.references):
@@ -313,6 +323,30 @@ class Parameters(_Group):
 
     @model_validator(mode='after')
     def _distinct_frames(self):
-        if self.frames.parent in self.objects.names:
-            raise ValueError(f'frames.parent {self.frames.parent!r} is also in objects.names')
+        for name, frame in self._frames_beside_objects().items():
+            if frame and frame in self.objects.names:
+                raise ValueError(f'{name} {frame!r} is also in objects.names')
         return self
+
+    @model_validator(mode='after')
+    def _one_mode(self):
+        if self.mode == 'map' and self.objects.names:
+            raise ValueError('objects.names are looked for in mode: object; it is map')
+        if self.mode == 'object' and self.reference:
+            raise ValueError(
+                'reference is for mode: map; in mode: object give objects.names and '
+                'objects.references'
+            )
+        return self
+
+    @property
+    def frames_beside_objects(self):
+        """Frames that no object may be called by, in object mode."""
+        return set(self._frames_beside_objects().values()) - {''}
+
+    def _frames_beside_objects(self):
+        return {
+            'frames.parent': self.frames.parent,
+            'frames.cloud': self.frames.cloud,
+            'objects.fixed_frame': self.objects.fixed_frame,
+        }

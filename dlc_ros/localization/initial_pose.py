@@ -31,7 +31,9 @@ def checked_covariance(frame_id, pose, covariance, growth):
     if not is_rigid(pose):
         raise ParameterError('it is not a rigid transform with a unit quaternion')
     covariance = np.asarray(covariance, dtype=np.float64)
-    if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
+    with np.errstate(over='ignore'):
+        finite = covariance.shape == (6, 6) and np.isfinite(covariance + covariance.T).all()
+    if not finite:
         raise ParameterError('its covariance is not a finite 6x6 matrix')
     covariance = symmetric(covariance)
     default = np.repeat([growth.initial_translation, growth.initial_rotation], 3) ** 2

@@ -8,13 +8,14 @@ since reset is dropped (``superseded`` in the diagnostics).
 """
 
 import logging
-import re
+import threading
 import time
 
 from dlc_ros.errors import DlcError, FileError, ParameterError
 from dlc_ros.localization.belief import Belief
 from dlc_ros.localization.cloud_path import NO_REFERENCE, CloudPath
 from dlc_ros.localization.initial_pose import checked_covariance
+from dlc_ros.localization.loading import Loading
 from dlc_ros.localization.map_mode import MapMode
 from dlc_ros.localization.object_mode import ObjectMode
 from dlc_ros.localization.output import CommandResult, Output
@@ -23,8 +24,6 @@ from dlc_ros.localization.references import ReferenceLoader, make_registrar
 from dlc_ros.localization.saved_pose import PoseFile
 from dlc_ros.localization.tracker import Tracker
 from dlc_ros.registration.se3 import nearest_rigid
-
-_NAMED_FILE = re.compile(r'(\w[\w-]*)=(.+)')
 
 
 class Localizer:
@@ -61,7 +60,7 @@ class Localizer:
         options = parameters.registration
         if parameters.mode != 'map':  # objects lie as they fell
             options = options.model_copy(update={'upright': False})
-        self._loader = ReferenceLoader(parameters.weights, options, registrar_factory)
+        loader = ReferenceLoader(parameters.weights, options, registrar_factory)
         if parameters.mode == 'map':
             mode = MapMode(parameters, lookup, parent_of or (lambda frame: None))
             files = {parameters.frames.map: parameters.reference}
@@ -73,10 +72,11 @@ class Localizer:
         self._pose_file = PoseFile(parameters.saved_pose)
         if self._pose_file.problem:
             log.warning(self._pose_file.problem)
+        self._loading = Loading(self._belief, loader, self._pose_file)
         for reference, path in files.items():
             self._belief.trackers[reference] = Tracker(reference)
             if path:
-                self._load(reference, path)
+                self._loading.load(reference, path)
 
     @property
     def problems(self):
@@ -108,9 +108,9 @@ class Localizer:
                 self._belief.monitor.worked(seconds)
                 self._belief.intake.busy(seconds)
                 self._belief.others.sent(output.transforms)
-                due = output.poses and self._pose_file.due
-            if due:
-                self._save()
+                due = output.poses and self._pose_file.take_turn()
+            if due:  # a disk may take its time, the robot waits for its pose
+                threading.Thread(target=self._save, name='pose file').start()
             return output
 
     def on_timer(self, now_ns):
@@ -184,16 +184,16 @@ class Localizer:
             tracker = self._tracker(name)
             known = self._known(stamp_ns, frame_id.lstrip('/'), pose, covariance)
         except DlcError as error:
-            return self._refuse(f'initial pose ignored: {error}')
+            return self._belief.refuse(f'initial pose ignored: {error}')
         with self._belief.lock:
             tracker.start_from(known, 'an initial pose was given')
-        return self._done(f'{tracker.name}: searching near the given pose')
+        return self._belief.done(f'{tracker.name}: searching near the given pose')
 
     def relocalize(self):
         """Forget all poses and search globally; stops publishing until a cloud is accepted."""
         with self._belief.lock:
             self._belief.reset('asked to relocalise')
-        return self._done('searching globally')
+        return self._belief.done('searching globally')
 
     def on_time_jump(self, stamp_ns):
         """Start afresh after the clock jumped (to ``stamp_ns``); references are kept."""
@@ -225,11 +225,7 @@ class Localizer:
             is one object. A new name is a further object.
         :returns: :class:`CommandResult`.
         """
-        try:
-            name, file = self._name_and_file(path)
-        except ParameterError as error:
-            return self._refuse(f'reference not loaded: {error}')
-        return self._load(name, file)
+        return self._loading.load_reference(path)
 
     def load_weights(self, path):
         """
@@ -238,16 +234,7 @@ class Localizer:
         :param path: weights file; empty takes the ones in the package.
         :returns: :class:`CommandResult`.
         """
-        with self._belief.lock:
-            in_use = [t.reference for t in self._belief.trackers.values() if t.reference]
-        try:
-            references = self._loader.reload(in_use, path)
-        except DlcError as error:
-            return self._refuse(f'weights not loaded: {error}')
-        with self._belief.lock:
-            for reference in references:
-                self._belief.trackers[reference.cloud.name].use(reference)
-        return self._done(f'weights {path or "of the package"} loaded')
+        return self._loading.load_weights(path)
 
     def update(self, parameters):
         """
@@ -258,10 +245,10 @@ class Localizer:
         """
         frozen = read_only_changes(self._belief.parameters, parameters)
         if frozen:
-            return self._refuse(f'{", ".join(frozen)} cannot change while the node runs')
+            return self._belief.refuse(f'{", ".join(frozen)} cannot change while the node runs')
         with self._belief.lock:
             self._belief.parameters = self._belief.mode.parameters = parameters
-        return self._done('parameters changed')
+        return self._belief.done('parameters changed')
 
     def diagnostics(self, now_ns, skipped=0):
         """
@@ -285,44 +272,18 @@ class Localizer:
                 self._belief.parameters,
             )
 
-    def _load(self, name, path):
-        try:
-            reference = self._loader.load(name, path)
-        except DlcError as error:
-            return self._refuse(f'reference not loaded: {error}', name)
-        with self._belief.lock:
-            tracker = self._belief.trackers.setdefault(name, Tracker(name))
-            first = tracker.reference is None
-            tracker.reset('reference loaded')
-            tracker.use(reference)
-            if first:
-                self._start_from_saved(tracker)
-        cloud = reference.cloud
-        return self._done(
-            f'{name}: reference {cloud.path}, {len(cloud.points)} points, diameter '
-            f'{cloud.diameter:.3g} m, sha256 {cloud.sha256[:12]}'
-        )
-
-    def _start_from_saved(self, tracker):
-        known = self._pose_file.pose_in(tracker.reference.cloud, self._belief.parameters.prior)
-        if known is not None:
-            tracker.start_from(known, 'a pose was saved')
-            self._belief.log.info(f'{tracker.name}: searching near the pose that was saved')
-        elif self._pose_file.problem:
-            self._belief.log.warning(self._pose_file.problem)
-
     def _save(self):
         with self._belief.lock:
             tracking = [(t.reference.cloud, t.pose) for t in self._belief.tracking]
         if not tracking:
-            return self._refuse('pose not saved: there is no confirmed pose')
+            return self._belief.refuse('pose not saved: there is no confirmed pose')
         known_problem = self._pose_file.problem
         try:
             self._pose_file.save(tracking)
         except FileError as error:
             if str(error) == known_problem:  # said before
                 return CommandResult(False, known_problem)
-            return self._refuse(f'pose not saved: {error}')
+            return self._belief.refuse(f'pose not saved: {error}')
         return CommandResult(True, f'pose saved to {self._pose_file.written}')
 
     def _known(self, stamp_ns, frame_id, pose, covariance):
@@ -350,27 +311,3 @@ class Localizer:
             f'it does not say of which object; send it to ~/<object>/initialpose, where <object> '
             f'is one of {", ".join(trackers)}'
         )
-
-    def _name_and_file(self, path):
-        if isinstance(self._belief.mode, MapMode):
-            name = self._belief.parameters.frames.map
-            return name, path.removeprefix(f'{name}=')
-        named = _NAMED_FILE.fullmatch(path)
-        if named:
-            return named[1], named[2]
-        if len(self._belief.trackers) != 1:
-            raise ParameterError(f'{path!r} names no object; send name=file')
-        return self._tracker().name, path
-
-    def _refuse(self, text, name=None):
-        self._belief.log.error(text)
-        with self._belief.lock:
-            self._belief.monitor.last_refusal = text
-            tracker = self._belief.trackers.get(name)
-            if tracker is not None and tracker.reference is None:
-                tracker.reason = text
-        return CommandResult(False, text)
-
-    def _done(self, text):
-        self._belief.log.info(text)
-        return CommandResult(True, text)

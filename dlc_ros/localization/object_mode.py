@@ -120,9 +120,18 @@ class ObjectMode:
         return PoseEstimate(name, self.frame(scene), scene.stamp_ns, place, covariance)
 
     def transforms(self, name, scene, transform, _fresh):
-        """Tuple of the transform to publish, dated as the cloud."""
-        place = self.place(scene, transform)
-        return (StampedTransform(self.frame(scene), name, scene.stamp_ns, place),)
+        """
+        Tuple of the transform to publish, dated as the cloud.
+
+        :raises TransformUnavailable: the cloud's frame is called as the object is.
+        """
+        frame = self.frame(scene)
+        if frame == name:
+            raise TransformUnavailable(
+                f'{name} is not published: the cloud comes in a frame of that name too; rename '
+                'the object in objects.names'
+            )
+        return (StampedTransform(frame, name, scene.stamp_ns, self.place(scene, transform)),)
 
     def repeat(self, _now_ns):
         """Give None: an object may be moved by anybody at any time, so nothing is repeated."""

@@ -79,6 +79,8 @@ class ParameterInfo:
         """What the value may be, in words: ``double, 0 to 10 s``."""
         if self.choices:
             return 'one of ' + ', '.join(self.choices)
+        if self.type == 'string_array':
+            return 'string_array, written [first, second]'
         if self.low is None:
             return self.type
         return f'{self.type}, {self.low:g} to {self.high:g} {self.unit}'.rstrip()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class SavedPose:
 
 class PoseFile:
     """
-    The file that poses are kept in; holds no lock.
+    The file that poses are kept in; may be used from several threads.
 
     :param settings: :class:`~dlc_ros.localization.declarations.SavedPose`.
     :ivar problem: why it was not read or written, or ''.
@@ -50,6 +51,7 @@ class PoseFile:
 
     def __init__(self, settings):
         self._settings = settings
+        self._one_at_a_time = threading.Lock()
         self._poses = {}
         self._last = time.monotonic()
         self.problem = ''
@@ -85,11 +87,15 @@ class PoseFile:
             saved.transform, covariance, None, saved.source_frame, None, accepted=False
         )
 
-    @property
-    def due(self):
-        """Whether the period has passed since the last writing."""
-        period = self._settings.period
-        return bool(self._settings.file and period and time.monotonic() - self._last >= period)
+    def take_turn(self):
+        """Whether it is time to write again; the next period begins then."""
+        period, now = self._settings.period, time.monotonic()
+        if not (self._settings.file and period) or now - self._last < period:
+            return False
+        if self._one_at_a_time.locked():  # a disk that hangs gathers no threads
+            return False
+        self._last = now
+        return True
 
     def save(self, tracking):
         """
@@ -101,28 +107,29 @@ class PoseFile:
         """
         if not self._settings.file:
             raise FileError('no file for the pose; set saved_pose.file')
-        self._last = time.monotonic()
-        for cloud, pose in tracking:
-            self._poses[cloud.name] = SavedPose(
-                cloud.name,
-                cloud.sha256,
-                pose.source_frame,
-                pose.stamp_ns,
-                pose.transform,
-                pose.covariance,
-            )
-        try:
-            write_poses(self._settings.file, self._poses.values())
-        except FileError as error:
-            self.problem = str(error)
-            raise
-        self.problem = ''
-        self.written = f'{self._settings.file}, {time.strftime("%Y-%m-%d %H:%M:%S")}'
+        with self._one_at_a_time:
+            self._last = time.monotonic()
+            for cloud, pose in tracking:
+                self._poses[cloud.name] = SavedPose(
+                    cloud.name,
+                    cloud.sha256,
+                    pose.source_frame,
+                    pose.stamp_ns,
+                    pose.transform,
+                    pose.covariance,
+                )
+            try:
+                write_poses(self._settings.file, self._poses.values())
+            except FileError as error:
+                self.problem = str(error)
+                raise
+            self.problem = ''
+            self.written = f'{self._settings.file}, {time.strftime("%Y-%m-%d %H:%M:%S")}'
 
 
 def write_poses(path, poses):
     """
-    Write poses; the file appears whole or not at all.
+    Write poses; the file appears whole or not at all, also when the power is cut.
 
     :param path: file; ``~`` is the home folder, missing folders are made.
     :param poses: iterable of :class:`SavedPose`.
@@ -147,7 +154,10 @@ def write_poses(path, poses):
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            partial.write_text(json.dumps(document, indent=1), encoding='utf-8')
+            with partial.open('w', encoding='utf-8') as stream:
+                json.dump(document, stream, indent=1)
+                stream.flush()
+                os.fsync(stream.fileno())  # else the new name may come to the disk first
             partial.replace(file)
         except OSError:
             partial.unlink(missing_ok=True)

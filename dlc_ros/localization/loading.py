@@ -1,0 +1,116 @@
+"""Which references are in use, and with which weights: loaded at the start and on command."""
+
+import re
+import threading
+
+from dlc_ros.errors import DlcError, ParameterError
+from dlc_ros.localization.tracker import Tracker
+
+_NAMED_FILE = re.compile(r'(\w[\w-]*)=(.+)')
+
+
+class Loading:
+    """
+    Gives references to trackers; an old one stays when the new one cannot be used.
+
+    One file is loaded at a time, so that what a slower thread read earlier never replaces what
+    was asked for later. The belief's lock is not held meanwhile.
+
+    :param belief: :class:`~dlc_ros.localization.belief.Belief`.
+    :param loader: :class:`~dlc_ros.localization.references.ReferenceLoader`.
+    :param pose_file: :class:`~dlc_ros.localization.saved_pose.PoseFile`, for where a first
+        reference is searched first.
+    """
+
+    def __init__(self, belief, loader, pose_file):
+        self._belief = belief
+        self._loader = loader
+        self._pose_file = pose_file
+        self._one_at_a_time = threading.Lock()
+
+    def load(self, name, path):
+        """
+        Load the reference of a name, which may be a new one.
+
+        :param name: frame of the reference.
+        :param path: point cloud file.
+        :returns: :class:`~dlc_ros.localization.output.CommandResult`.
+        """
+        with self._one_at_a_time:
+            try:
+                reference = self._loader.load(name, path)
+            except DlcError as error:
+                return self._belief.refuse(f'reference not loaded: {error}', name)
+            with self._belief.lock:
+                if name in self._belief.trackers:
+                    self._belief.trackers[name].reset('reference loaded')
+                self._use(reference)
+        cloud = reference.cloud
+        return self._belief.done(
+            f'{name}: reference {cloud.path}, {len(cloud.points)} points, diameter '
+            f'{cloud.diameter:.3g} m, sha256 {cloud.sha256[:12]}'
+        )
+
+    def load_reference(self, path):
+        """
+        Load what an operator names.
+
+        :param path: see ``Localizer.load_reference``.
+        :returns: :class:`~dlc_ros.localization.output.CommandResult`.
+        """
+        try:
+            name, file = self._name_and_file(path)
+        except ParameterError as error:
+            return self._belief.refuse(f'reference not loaded: {error}')
+        return self.load(name, file)
+
+    def load_weights(self, path):
+        """
+        Load other weights for all references, those that waited for usable ones among them.
+
+        :param path: weights file; empty takes the ones in the package.
+        :returns: :class:`~dlc_ros.localization.output.CommandResult`.
+        """
+        belief = self._belief
+        with self._one_at_a_time:
+            with belief.lock:
+                in_use = [t.reference for t in belief.trackers.values() if t.reference]
+            try:
+                references = self._loader.reload(in_use, path)
+            except DlcError as error:
+                return belief.refuse(f'weights not loaded: {error}')
+            with belief.lock:
+                for reference in references:
+                    self._use(reference)
+        return belief.done(f'weights {path or "of the package"} loaded')
+
+    def _use(self, reference):
+        """Give a reference to its tracker; a first one is searched where its pose was saved."""
+        belief, name = self._belief, reference.cloud.name
+        tracker = belief.trackers.setdefault(name, Tracker(name))
+        first = tracker.reference is None
+        tracker.use(reference)
+        if not first:
+            return
+        known = self._pose_file.pose_in(reference.cloud, belief.parameters.prior)
+        if known is not None:
+            tracker.start_from(known, 'a pose was saved')
+            belief.log.info(f'{name}: searching near the pose that was saved')
+        elif self._pose_file.problem:
+            belief.log.warning(self._pose_file.problem)
+
+    def _name_and_file(self, path):
+        parameters = self._belief.parameters
+        if parameters.mode == 'map':
+            name = parameters.frames.map
+            return name, path.removeprefix(f'{name}=')
+        named = _NAMED_FILE.fullmatch(path)
+        if named:
+            if named[1] in parameters.frames_beside_objects:
+                raise ParameterError(f'{named[1]!r} is a frame of the robot; name another object')
+            return named[1], named[2]
+        with self._belief.lock:
+            names = tuple(self._belief.trackers)
+        if len(names) != 1:
+            raise ParameterError(f'{path!r} names no object; send name=file')
+        return names[0], path
