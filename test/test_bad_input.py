@@ -84,6 +84,19 @@ def test_a_problem_is_logged_when_it_appears_not_with_every_cloud(rig):
     assert sum('mars' in message for message in rig.messages) == 2
 
 
+def test_what_a_library_throws_at_a_cloud_is_shown_and_the_next_is_used(rig, monkeypatch):
+    rig.scan(0.0)
+    monkeypatch.setattr(
+        'dlc_ros.localization.map_mode.measure', lambda *_: np.linalg.inv(np.zeros((3, 3)))
+    )
+    assert rig.scan(0.1).transforms == ()
+    entry = rig.status('input')
+    assert (entry.level, 'LinAlgError: Singular matrix' in entry.message) == (2, True)
+    assert rig.status('pose of map').values['without a pose in a row'] == '1'
+    monkeypatch.undo()
+    assert rig.scan(0.2).transforms
+
+
 def test_a_cloud_without_a_stamp_is_dated_by_its_arrival(rig):
     rig.tree.insert('odom', 'base_link', at(3), odom_from_base(3))
     output = rig.localizer.on_cloud(0, 'lidar', rig.lidar_points(3), arrival_ns=at(3))

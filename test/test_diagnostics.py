@@ -79,7 +79,7 @@ def accept(monitor, of, stamp_ns):
     of.accept(KnownPose(np.eye(4), REGISTRATION.covariance, stamp_ns, 'camera'), 'it fits')
 
 
-def entries(monitor, now_ns=0, silent_s=0.0, skipped=0, trackers=(), **flat):
+def entries(monitor, now_ns=S, silent_s=0.0, skipped=0, trackers=(), **flat):
     found = monitor.report(now_ns, silent_s, skipped, trackers, from_flat(flat))
     return {entry.name.removeprefix('robot1.localizer: '): entry for entry in found}
 
@@ -145,7 +145,8 @@ def test_the_input_tells_rate_and_what_was_skipped(monitor, clock):
 
 
 def test_silence_is_stale_before_the_first_cloud_and_an_error_after(monitor, clock):
-    assert entries(monitor)['input'].level == STALE
+    entry = entries(monitor, **{'topics.points': 'lidar/points'})['input']
+    assert (entry.level, entry.message) == (STALE, 'no cloud yet on lidar/points')
     monitor.received()
     monitor.received()
     assert entries(monitor)['input'].level == OK
@@ -171,7 +172,7 @@ def test_a_problem_lasts_until_a_cloud_comes_without_it(monitor):
     assert monitor.problem('transform', 'gone again'), 'new again'
 
 
-@pytest.mark.parametrize('kind', ['late', 'unstamped', 'odometry', 'deskew'])
+@pytest.mark.parametrize('kind', ['late', 'unstamped', 'odometry', 'deskew', 'jump'])
 def test_what_does_no_harm_only_warns(monitor, kind):
     monitor.received()
     monitor.problem(kind, 'mend the driver')
@@ -189,6 +190,44 @@ def test_clouds_that_are_old_when_they_arrive_warn_of_the_clocks(tmp_path):
     assert float(entry.values['age at arrival [s]']) == pytest.approx(90_000)
     assert rig.localizer.on_timer(at(90_000.5)).transforms == ()
     assert rig.state(seconds=90_000.5) == 'TRACKING', 'its age tells nothing'
+
+
+def test_clouds_from_the_future_warn_of_the_clocks(tmp_path):
+    """A sensor whose clock is ahead: what follows from its clouds is of no use to anybody now."""
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+    rig.tree.insert('odom', 'base_link', at(0), odom_from_base(0))
+    rig.localizer.on_cloud(at(0), 'lidar', rig.lidar_points(0), arrival_ns=at(-30))
+    entry = rig.status('input', -30)
+    assert (entry.level, 'age at arrival [s]: -30' in entry.message) == (WARN, True)
+
+
+def test_a_simulated_clock_that_stands_at_zero_is_named(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+
+    def entry(now_ns):
+        found = {status.name: status for status in rig.localizer.diagnostics(now_ns)}
+        return found['localizer: input']
+
+    assert entry(0).level == STALE
+    assert 'nobody tells the time on /clock' in entry(0).message
+    rig.tree.insert('odom', 'base_link', at(0), odom_from_base(0))
+    for i in range(3):
+        rig.localizer.on_cloud(at(i), 'lidar', rig.lidar_points(0), arrival_ns=0)
+    assert (entry(0).level, 'set use_sim_time to false' in entry(0).message) == (ERROR, True)
+    assert sum('nobody tells the time on /clock' in text for text in rig.messages) == 1
+    rig.localizer.on_cloud(at(4), 'lidar', rig.lidar_points(0), arrival_ns=at(4))
+    assert 'clock' not in entry(at(4)).message
+
+
+def test_two_clocks_on_one_topic_are_seen(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map'})
+    for i in range(3):
+        rig.scan(0.1 * i + 5.0)
+        rig.scan(0.1 * i)
+        entry = rig.status('input')
+        assert (entry.level, 'time jumped back' in entry.message) == (WARN, True)
+    rig.scan(1.0)
+    assert rig.status('input').level == OK
 
 
 def test_a_cloud_in_millimetres_is_named(tmp_path):

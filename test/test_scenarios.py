@@ -23,8 +23,8 @@ def said(rig):
 class Clock:
     """Turns the localizer's timer at 20 Hz, as a node does."""
 
-    def __init__(self, rig):
-        self._rig, self._now = rig, 0.0
+    def __init__(self, rig, seconds=0.0):
+        self._rig, self._now = rig, seconds
 
     def until(self, seconds):
         """Transforms that were repeated meanwhile."""
@@ -56,6 +56,25 @@ def test_a_sensor_that_falls_silent_and_comes_back(rig):
         'WAITING -> SEARCHING',
         'SEARCHING -> TRACKING',
     ]
+
+
+def test_a_wrong_topic_is_said_once_and_silence_after_clouds_again(rig):
+    def told():
+        return sum('no cloud on points for 2 s: is topics.points' in m for m in rig.messages)
+
+    rig.localizer.diagnostics(at(-20))
+    rig.localizer.diagnostics(at(-15))
+    assert told() == 0, 'a node that is not active takes no clouds'
+    clock = Clock(rig, -10.0)
+    clock.until(-8.5)
+    assert told() == 1
+    clock.until(-1.0)
+    assert told() == 1
+    rig.scan(0.0)
+    clock.until(1.5)
+    assert told() == 1
+    clock.until(9.0)
+    assert told() == 2
 
 
 def test_a_paused_clock_is_no_silence(rig):

@@ -31,6 +31,7 @@ class Belief:
         self.odometry = OdometryWatch()
         self.others = OtherPublishers()
         self.monitor = Monitor(name)
+        self._silent = self._told_of_silence = False
 
     @property
     def tracking(self):
@@ -46,13 +47,24 @@ class Belief:
         """Leave TRACKING when no cloud has confirmed it for too long."""
         timeout, hold = self.parameters.tracking.cloud_timeout, self.parameters.hold_timeout
         # What takes long is not silent.
-        if not self.registering.locked() and self.intake.silent_s(now_ns) > timeout:
+        self._silent = not self.registering.locked() and self.intake.silent_s(now_ns) > timeout
+        if self._silent:
             for tracker in self.trackers.values():
                 tracker.silence(f'no cloud for {timeout:g} s')
         # Where clocks differ (a recording without use_sim_time), the age means nothing.
         elif self.mode.expired(now_ns) and self.intake.age_s <= hold:
             for tracker in self.trackers.values():
                 tracker.expire(f'no cloud confirmed the pose for {hold:g} s')
+
+    def tell_of_silence(self):
+        """Log once that no clouds come; only a node that takes clouds misses them."""
+        if self._silent and not self._told_of_silence:
+            self.log.warning(
+                f'no cloud on {self.parameters.topics.points} for '
+                f'{self.parameters.tracking.cloud_timeout:g} s: is topics.points the right '
+                'topic, and does its publisher run?'
+            )
+        self._told_of_silence = self._silent
 
     def restart(self, reason):
         """Forget all that happened: time began anew."""

@@ -1,6 +1,7 @@
 """The way of a cloud: admitted, prepared, registered to each reference, turned into output."""
 
-from dlc_ros.errors import DlcError, TransformUnavailable
+from dlc_ros.errors import CloudError, DlcError, TransformUnavailable
+from dlc_ros.localization.diagnostics import CLOCK_STANDS
 from dlc_ros.localization.instances import Claims
 from dlc_ros.localization.intake import CloudRefused
 from dlc_ros.localization.output import AlignedCloud, Hypotheses, Output
@@ -45,7 +46,10 @@ class CloudPath:
             scene = belief.mode.scene(
                 Cloud(stamp_ns, frame_id, points, times), max(cloud.diameter for cloud in clouds)
             )
-        except DlcError as error:
+        except Exception as error:
+            # A robot goes on with the next cloud whatever a library threw at this one.
+            if not isinstance(error, DlcError):
+                error = CloudError(f'{type(error).__name__}: {error}')
             with belief.lock:
                 self._unusable(error, ready)
                 return self._output()
@@ -75,12 +79,16 @@ class CloudPath:
             belief.report(refusal.kind, str(refusal))
             return None
         belief.monitor.arrived(admission.age_s)
+        if arrival_ns == 0:
+            belief.report('clock', CLOCK_STANDS)
         if admission.unstamped:
             belief.report(
                 'unstamped', 'clouds have no stamp: their arrival is used; mend the driver'
             )
         if admission.time_jumped:
-            belief.restart('a cloud is older than the one before: time jumped back')
+            text = 'a cloud is older than the one before: time jumped back'
+            belief.monitor.problem('jump', text)
+            belief.restart(text)
             self._on_restart()
         return admission.stamp_ns
 

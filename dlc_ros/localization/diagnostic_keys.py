@@ -6,7 +6,7 @@ Levels follow from these limits, and so does the table of ``docs/diagnostics.md`
 
 from dataclasses import dataclass
 
-from dlc_ros.localization.limits import ERROR, WARN, Above, Below, Filled, LastCloud, OneOf
+from dlc_ros.localization.limits import ERROR, WARN, Above, Below, Beyond, Filled, LastCloud, OneOf
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,15 @@ KEYS = (
     Key(
         INPUT,
         'age at arrival [s]',
-        "The node's clock less the stamp, last cloud. Much: clocks differ, or a recording is "
-        'played without use_sim_time.',
-        warn=Above('hold_timeout'),
+        "The node's clock less the stamp, last cloud. Much, or far below 0: clocks differ, or a "
+        'recording is played without use_sim_time.',
+        warn=Beyond('hold_timeout'),
+    ),
+    Key(
+        INPUT,
+        'clock',
+        'What is wrong with it: use_sim_time is set, and nobody has told the time on /clock.',
+        error=Filled(),
     ),
     Key(
         INPUT,
@@ -131,7 +137,13 @@ KEYS = (
         'map -> odom stops until a cloud is accepted.',
         warn=LastCloud('odometry'),
     ),
-    Key(INPUT, 'time jumps', 'Restarts of time (bag loop, simulator reset): all poses forgotten.'),
+    Key(
+        INPUT,
+        'time jumps',
+        'Restarts of time (bag loop, simulator reset): all poses forgotten. Again and again: two '
+        'clocks stamp the same topic.',
+        warn=LastCloud('jump'),
+    ),
     Key(
         INPUT,
         'answers made void by a command',

@@ -23,6 +23,10 @@ from dlc_ros.localization.tracker import State
 
 # Clouds over which rates and times are averaged.
 _WINDOW = 50
+CLOCK_STANDS = (
+    'use_sim_time is set, but nobody tells the time on /clock: play the recording with --clock, '
+    'or set use_sim_time to false'
+)
 
 
 @dataclass
@@ -161,7 +165,7 @@ class Monitor:
         trackers = list(trackers)
         models = [tracker for tracker in trackers if tracker.reference is not None]
         entries = [
-            self._input(silent_s, skipped, flat),
+            self._input(now_ns, silent_s, skipped, flat),
             self._output(flat),
             self._device(models, flat),
         ]
@@ -183,13 +187,14 @@ class Monitor:
         task = task.replace('*', name)
         return DiagnosticStatus(level, f'{self._node}: {task}', message, texts)
 
-    def _input(self, silent_s, skipped, flat):
+    def _input(self, now_ns, silent_s, skipped, flat):
         measured = self._measured
         values = {
             'clouds in': self.clouds_in,
             'rate [Hz]': self._rate(),
             'silent for [s]': silent_s,
             'age at arrival [s]': self._age_s,
+            'clock': '' if now_ns else CLOCK_STANDS,
             'points': len(measured.points) if measured else '',
             'points kept': self._kept,
             'median range [m]': measured.median_range if measured else '',
@@ -208,7 +213,12 @@ class Monitor:
             'last refused command': self.last_refusal,
         }
         entry = self._status(INPUT, 'clouds arrive', values, flat)
-        return entry if self.clouds_in else replace(entry, level=STALE, message='no cloud yet')
+        if self.clouds_in:
+            return entry
+        waits = f'no cloud yet on {flat["topics.points"]}'
+        return replace(
+            entry, level=STALE, message='; '.join(filter(None, (waits, values['clock'])))
+        )
 
     def _output(self, flat):
         return self._status(

@@ -20,6 +20,19 @@ class Above:
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """Broken by a number farther from zero than the value of a parameter."""
+
+    bound: str
+
+    def broken(self, value, flat):
+        return abs(value) > flat[self.bound]
+
+    def __str__(self):
+        return f'beyond ± {_bound(self.bound)}'
+
+
+@dataclass(frozen=True)
 class Below:
     """Broken by a number below a bound (a value or a parameter's name), not by an empty text."""
 

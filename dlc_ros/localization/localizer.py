@@ -122,6 +122,7 @@ class Localizer:
         """
         with self._belief.lock:
             self._belief.watch(now_ns)
+            self._belief.tell_of_silence()
             repeated = self._belief.mode.repeat(now_ns) if self._belief.tracking else None
             transforms = (repeated,) if repeated else ()
             self._belief.others.sent(transforms)
