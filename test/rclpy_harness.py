@@ -7,6 +7,7 @@ import time
 import numpy as np
 import rclpy
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -18,10 +19,14 @@ from tf2_ros import StaticTransformBroadcaster, TransformBroadcaster
 from wire import free_domain
 
 from dlc_ros.node.ros.localizer_node import LocalizerNode
-from dlc_ros.registration.se3 import quaternion_from_matrix
+from dlc_ros.registration.se3 import make_transform, matrix_from_rpy, quaternion_from_matrix
 
 # For anything that is certain to happen; a busy machine may take a while over it.
 PATIENCE_S = 120.0
+# A robot in a room: where its lidar is, and where it stands.
+T_BASE_SENSOR = make_transform(matrix_from_rpy([0.0, 0.1, 0.3]), [0.2, 0.0, 0.5])
+T_ODOM_BASE = make_transform(matrix_from_rpy([0.0, 0.0, -0.4]), [0.8, -0.3, 0.0])
+T_MAP_BASE = make_transform(matrix_from_rpy([0.0, 0.0, 0.06]), [0.12, -0.07, 0.0])
 
 
 def isolate():
@@ -72,6 +77,21 @@ class Harness:
         request.transition.label = transition
         name = name or self.node.get_name()
         return self.call(ChangeState, f'/{name}/change_state', request).success
+
+    def drive(self, points, time=None):
+        """Send one scan with the odometry at its stamp; returns the stamp [ns]."""
+        time = time or self.peer.get_clock().now()
+        self.peer.send_transform('odom', 'base_link', T_ODOM_BASE, time)
+        self.peer.send_cloud(points, 'lidar', time)
+        return time.nanoseconds
+
+    def set_parameter(self, name, value):
+        """Set through the service; returns (successful, reason)."""
+        message = Parameter(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[message])
+        service = f'/{self.node.get_name()}/set_parameters'
+        (result,) = self.call(SetParameters, service, request).results
+        return result.successful, result.reason
 
     def call(self, kind, name, request):
         """Call a service and return its response."""
@@ -166,6 +186,10 @@ class Peer(Node):
             for entry in list(self.transforms)
             if (entry.header.frame_id, entry.child_frame_id) == ('map', 'odom')
         ]
+
+    def poses_at(self, stamp):
+        """Poses that were heard for a cloud of that stamp [ns]."""
+        return [pose for pose in self.poses if stamp_ns(pose.header.stamp) == stamp]
 
     def send_transform(self, parent, child, matrix, time=None):
         """Static, unless ``time`` (:class:`rclpy.time.Time`) is given."""
