@@ -89,6 +89,9 @@ class Robot:
             topic, build_message(self._store, TF, {'transforms': values}), stamp_ns
         )
 
+    def bytes(self, topic, kind, cdr, stamp_ns):
+        self._recorder.write_cdr(topic, kind, cdr, stamp_ns)
+
     def message(self, topic, kind, values, stamp_ns):
         self._recorder.write(topic, build_message(self._store, kind, values), stamp_ns)
 
@@ -126,3 +129,16 @@ def drive(path, count=40, frame='map', clock_ns=0, gap=(), clouds=True, points=6
                 local = (seen - sensor[:3, 3]) @ sensor[:3, :3]
                 robot.cloud(stamp + clock_ns, local, late=5 * 10**6 - clock_ns)
     return path
+
+
+def indexed(bag, folder, reader=None):
+    """Survey and index of all clouds of a recording of :func:`drive`."""
+    from dlc_training.recordings.index import build_index
+    from dlc_training.recordings.scans import ScanReader
+    from dlc_training.recordings.sources import Recording
+    from dlc_training.recordings.survey import survey
+
+    recording = Recording([bag])
+    seen = survey(recording, quiet=True)
+    chosen = np.arange(len(seen.stamps_ns))
+    return seen, build_index(folder, recording, seen, reader or ScanReader(), chosen, quiet=True)

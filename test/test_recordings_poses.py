@@ -121,12 +121,11 @@ def test_static_frames_alone_are_no_truth(tmp_path):
     assert any('static' in reason or 'no frame' in reason for reason in reasons)
 
 
-@pytest.mark.parametrize('kind', ['nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'])
-def test_pose_topics_come_after_tf(tmp_path, kind):
-    with Robot(tmp_path / 'bag') as robot:
+def pose_topic(path, kind, poses):
+    """A recording whose robot tells its poses, (40, 4, 4) of base_link in the map, on /pose."""
+    with Robot(path) as robot:
         robot.frames(FIRST, ('base_link', 'lidar', MOUNT), topic='/tf_static')
-        for i, stamp in enumerate(TIMES.tolist()):
-            matrix = pose_at(i * 0.1)
+        for stamp, matrix in zip(TIMES.tolist(), poses, strict=True):
             x, y, z, w = quaternion_from_matrix(matrix)
             pose = {
                 'position': dict(zip('xyz', map(float, matrix[:3, 3]), strict=True)),
@@ -141,12 +140,27 @@ def test_pose_topics_come_after_tf(tmp_path, kind):
                 values = {'header': header, 'child_frame_id': 'base_link', 'pose': {'pose': pose}}
             robot.message('/pose', kind, values, stamp)
             robot.cloud(stamp, room_points(300))
-    truth, reasons = known_truth(surveyed(tmp_path / 'bag'))
+    return path
+
+
+@pytest.mark.parametrize('kind', ['nav_msgs/msg/Odometry', 'geometry_msgs/msg/PoseStamped'])
+def test_pose_topics_come_after_tf(tmp_path, kind):
+    poses = [pose_at(i * 0.1) for i in range(40)]
+    truth, reasons = known_truth(surveyed(pose_topic(tmp_path / 'bag', kind, poses)))
     if kind.endswith('Odometry'):
         assert '/pose' in truth.provenance
         assert np.abs(truth.at(TIMES)[0] - true_poses(TIMES)).max() < 1e-9
     else:  # whose pose it is the message does not say, and identity is not assumed
         assert truth is None and 'does not say which frame' in ' '.join(reasons)
+
+
+def test_poses_that_are_no_numbers_are_left_out_and_counted(tmp_path):
+    poses = np.array([pose_at(i * 0.1) for i in range(40)])
+    poses[[7, 8], :3, 3] = np.nan  # a filter that diverged
+    seen = surveyed(pose_topic(tmp_path / 'bag', 'nav_msgs/msg/Odometry', poses))
+    assert '2 message(s) left out: /pose: a pose that is no number' in seen.notes
+    found, known = known_truth(seen)[0].at(TIMES)
+    assert known.all() and np.abs(found - true_poses(TIMES))[:, :3, 3].max() < 0.02
 
 
 def test_trajectory_file_that_is_named_is_meant(tmp_path):
@@ -177,6 +191,8 @@ def test_kitti_file_has_a_line_for_each_cloud(tmp_path):
         ('a b c d e f g h\n', 'not a trajectory'),
         ('5.0 0 0 0 0 0 0 1\n6.0 0 0 0 0 0 0 1\n', 'do not overlap'),
         ('', 'lines of'),
+        ('1600000000 0 0 0 0 0 0 1\n1600000001 nan nan nan 0 0 0 1\n', "nan 0 0 0 1' is no pose"),
+        ('1600000000 0 0 0 0 0 0 1\n1600000001 1 0 0 0 0 0 0\n', "0 0 0 0' is no pose"),
     ],
 )
 def test_bad_trajectory_files_are_one_clear_error(tmp_path, text, message):

@@ -17,6 +17,7 @@ from recordings import (  # noqa: E402
     STEP,
     cloud_values,
     drive,
+    indexed,
     pose_at,
     room_points,
     turned,
@@ -24,17 +25,10 @@ from recordings import (  # noqa: E402
 
 from dlc_ros.errors import FileError  # noqa: E402
 from dlc_ros.node.definitions import build_message, distro_typestore  # noqa: E402
-from dlc_training.recordings import pairs as recorded_pairs  # noqa: E402
 from dlc_training.recordings.body import BodyFinder  # noqa: E402
-from dlc_training.recordings.index import Index, build_index  # noqa: E402
-from dlc_training.recordings.map_building import build_map, find_stable  # noqa: E402
-from dlc_training.recordings.pairs import RecordedPairs, write_pairs  # noqa: E402
+from dlc_training.recordings.index import Index  # noqa: E402
 from dlc_training.recordings.scans import ScanReader, find_timing  # noqa: E402
-from dlc_training.recordings.sources import Recording  # noqa: E402
-from dlc_training.recordings.split import Border, split  # noqa: E402
-from dlc_training.recordings.survey import survey  # noqa: E402
 from dlc_training.recordings.trajectory import Trajectory  # noqa: E402
-from dlc_training.recordings.truth import known_truth  # noqa: E402
 
 PERIOD = 0.1
 LAYOUTS = {
@@ -124,13 +118,6 @@ def test_cloud_in_another_place_each_time_has_no_body():
 @pytest.fixture(scope='module')
 def bag(tmp_path_factory):
     return drive(tmp_path_factory.mktemp('bag') / 'robot')
-
-
-def indexed(bag, folder):
-    recording = Recording([bag])
-    seen = survey(recording, quiet=True)
-    chosen = np.arange(0, 40)
-    return seen, build_index(folder, recording, seen, ScanReader(), chosen, quiet=True)
 
 
 def content(index):
@@ -226,120 +213,3 @@ def test_full_disk_is_one_clear_error_and_what_was_written_is_used(tmp_path, bag
     assert not list((tmp_path / 'index').glob('*.partial'))
     _, index = indexed(bag, tmp_path / 'index')
     assert len(index) == 40
-
-
-@pytest.fixture(scope='module')
-def placed(bag, tmp_path_factory):
-    """An index of the small robot, what it is placed in, and the folder they lie in."""
-    folder = tmp_path_factory.mktemp('run')
-    seen, index = indexed(bag, folder / 'index')
-    poses = known_truth(seen)[0].at(index.stamps_ns)[0]
-    everything = np.arange(len(index))
-    reference = build_map(index, poses, everything, seen.ranges[1])
-    stable = find_stable(index, poses, everything, seen.ranges[1])
-    return folder, (index, poses, everything, reference, stable)
-
-
-@pytest.fixture(scope='module')
-def pairs(placed):
-    folder, content = placed
-    write_pairs(folder / 'pairs', *content)
-    return folder / 'pairs'
-
-
-def test_pairs_fit_and_hold_no_hint_of_the_answer(pairs):
-    recorded = RecordedPairs(pairs)
-    for draw in range(30):
-        pair = recorded.pair(0, draw, draw % 8, 8)
-        moved = pair.source @ pair.transform[:3, :3].T + pair.transform[:3, 3]
-        right, wrong = (
-            np.median(np.linalg.norm(points[::20, None] - pair.target[None], axis=-1).min(1))
-            for points in (moved, moved + [0.7, 0.7, 0.7])
-        )
-        assert right < 0.25 and right < 0.7 * wrong
-        assert np.abs(pair.source.mean(0)).max() < 1e-6
-        assert np.isclose(np.linalg.det(pair.transform[:3, :3]), 1)
-
-
-def test_of_a_large_map_the_network_sees_what_is_about_as_large_as_the_scan(placed):
-    folder, (index, poses, everything, room, stable) = placed
-    rooms = np.concatenate([room + [30.0 * k, 0, 0] for k in range(-3, 4)])
-    write_pairs(folder / 'rooms', index, poses, everything, rooms, stable)
-    recorded = RecordedPairs(folder / 'rooms')
-    for draw in range(20):
-        pair = recorded.pair(1, draw, draw % 8, 8)
-        assert np.ptp(pair.target, axis=0).max() < 30
-
-
-def test_no_target_shows_the_held_out_place(placed, monkeypatch):
-    folder, (index, poses, everything, room, stable) = placed
-    axis, at = np.array([0.6, 0.8, 0.0]), 1.0
-    parts = split(index.stamps_ns, poses[:, :3, 3], 0.3, 'place')
-    assert (parts.border.before(poses[:, :3, 3]) == ~parts.held_out).all()
-    border = Border(axis, at)
-    write_pairs(
-        folder / 'border', index, poses, everything, room[border.before(room)], stable, border
-    )
-    # Unturned, and neither stretched nor mirrored, a target is as wide as the place it shows.
-    for name, value in (
-        ('_STRETCH', 0.0), ('_MIRRORED', 0.0), ('random_transform', lambda *_: np.eye(4)),
-    ):  # fmt: skip
-        monkeypatch.setattr(recorded_pairs, name, value)
-    recorded = RecordedPairs(folder / 'border')
-    wide = [np.ptp(recorded.pair(2, d, d % 8, 8).target @ axis) for d in range(40)]
-    whole = np.ptp(room @ axis)
-    assert max(wide) < at - (room @ axis).min() + 0.05 < whole - 0.5
-    assert max(wide) > 0.6 * (at - (room @ axis).min())
-
-
-def test_same_draw_same_pair_in_any_order(pairs):
-    there, back = RecordedPairs(pairs), RecordedPairs(pairs)
-    forward = [there.pair(3, d, d % 4, 4) for d in range(12)]
-    for d in reversed(range(12)):
-        again = back.pair(3, d, d % 4, 4)
-        assert (again.source == forward[d].source).all()
-        assert (again.transform == forward[d].transform).all()
-
-
-@pytest.mark.parametrize('world', [1, 2, 4])
-def test_each_shard_is_read_once_a_round_by_one_process(pairs, world):
-    lanes = 8
-    reads = []
-    for rank in range(world):
-        recorded = RecordedPairs(pairs)
-        opened, inner = [], recorded.index._shard
-
-        def watched(shard, inner=inner, opened=opened):
-            opened.append(shard)
-            return inner(shard)
-
-        recorded.index._shard = watched
-        for lane in range(rank * lanes // world, (rank + 1) * lanes // world):
-            size = sum((recorded.index.shard_of == s).sum() for s in range(lane, 14, lanes))
-            for draw in range(size):
-                recorded.pair(0, draw, lane, lanes)
-        reads.append(set(opened))
-        runs = [s for i, s in enumerate(opened) if i == 0 or opened[i - 1] != s]
-        assert len(runs) == len(set(runs))
-    assert sorted(s for shards in reads for s in shards) == list(range(14))
-
-
-def test_processes_see_the_same_batches_whatever_their_number(pairs):
-    from dlc_training.config import load_config
-    from dlc_training.data.batches import batches
-
-    config = load_config('smoke', [
-        f'data.recordings=["{pairs}"]', 'data.kinds={crop: 1, recorded: 3}', 'optimiser.batch=4',
-        'optimiser.steps=3',
-    ])  # fmt: skip
-    whole = list(batches(config, 0))
-    halves = [list(batches(config, 0, rank, 2)) for rank in range(2)]
-    for step, batch in enumerate(whole):
-        for name in ('rotation', 'translation'):
-            both = np.concatenate([halves[rank][step][name].numpy() for rank in range(2)])
-            assert (both == batch[name].numpy()).all()
-
-
-def test_pairs_that_are_not_there_are_one_clear_error(tmp_path):
-    with pytest.raises(FileError, match='no pairs of a recording'):
-        RecordedPairs(tmp_path)

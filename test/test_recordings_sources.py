@@ -2,11 +2,20 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rosbags')
 
-from recordings import FIRST, STEP, Robot, drive, room_points  # noqa: E402
+from recordings import (  # noqa: E402
+    CLOUD,
+    FIRST,
+    STEP,
+    Robot,
+    drive,
+    indexed,
+    room_points,
+)
 from rosbags import rosbag2  # noqa: E402
 
 from dlc_ros.errors import DlcError, FileError  # noqa: E402
@@ -149,3 +158,18 @@ def test_clouds_of_two_frames_on_one_topic_the_fewer_are_left_out_and_counted(tm
             robot.cloud(FIRST + i * STEP, room_points(200), frame=frame)
     seen = survey(Recording([tmp_path / 'bag']), quiet=True)
     assert seen.frame == 'lidar' and "{'other': 1}" in ' '.join(seen.notes)
+
+
+def test_cloud_whose_bytes_are_damaged_is_left_out_and_counted(tmp_path):
+    """One bad message in an hour of recording is no reason to stop, nor to hide it."""
+    path = tmp_path / 'bag'
+    with Robot(path) as robot:
+        for i in range(20):
+            if i == 5:
+                robot.bytes('/points', CLOUD, b'\x00\x01\x00\x00rubbish', FIRST + i * STEP)
+            else:
+                robot.cloud(FIRST + i * STEP, room_points(200, seed=i))
+    seen, index = indexed(path, tmp_path / 'index')
+    assert any('1 message(s) left out: /points' in note for note in seen.notes)
+    assert len(index) == 19
+    np.testing.assert_allclose(index.scan(18), room_points(200, seed=19), atol=1e-5)

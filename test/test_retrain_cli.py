@@ -140,6 +140,18 @@ def test_interrupted_at_any_moment_the_same_command_goes_on(simulated, weights, 
     assert same_weights(trained[0], tmp_path)
 
 
+def test_what_was_trained_on_one_part_is_not_judged_on_another(
+    simulated, weights, trained, capsys
+):
+    """The second command held out what the first one trained on, and praised it."""
+    out, _ = trained
+    before = load_weights(out / 'weights.safetensors').sha256
+    for more in (['--share', '0.5'], ['--hold-out', 'time']):
+        assert main(words(simulated, weights, out, *TRAIN[:2], *more, *TRAIN[2:])) == 2
+        assert 'another split; use another --out' in capsys.readouterr().err
+    assert load_weights(out / 'weights.safetensors').sha256 == before
+
+
 def test_two_processes_train_what_one_does(simulated, weights, trained, tmp_path):
     launcher = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', '2', '-m',
                 'dlc_training.retrain_cli')  # fmt: skip
@@ -231,6 +243,11 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
     ):
         assert main(words(simulated, weights, tmp_path / 'out', *more, '--dry-run')) == 2
         assert message in capsys.readouterr().err
+    (tmp_path / 'file').touch()
+    for out in (tmp_path / 'file', tmp_path / 'file' / 'below'):
+        assert main(words(simulated, weights, out)) == 2
+        error = capsys.readouterr().err
+        assert 'cannot write' in error and error.count('\n') == 1
     simulated_again = ['simulate', '--out', str(simulated), '--rooms', '2']
     assert main(simulated_again) == 2
 
@@ -252,13 +269,14 @@ def scores(old, new, accepted=0, alone=0, lost=0, wrong=0, count=100):
     [
         (scores(20, 80), True, 'Deploy the new weights: '),
         (scores(20, 80, lost=30), False, 'Deploy the new weights only where'),
-        (scores(80, 20, alone=30), False, 'Keep the old weights: the new ones'),
+        (scores(80, 20, alone=30), False, 'Keep the old weights: something got clearly worse'),
         (scores(50, 51), False, 'Keep the old weights: no gain could be shown'),
         (scores(50, 51, alone=30), True, 'Deploy the new weights: '),
         (scores(51, 50, alone=30), False, 'Keep the old weights: no gain could be shown'),
         (scores(50, 50, accepted=30), True, 'Deploy the new weights: '),
         (scores(50, 50, accepted=30, wrong=1), False, 'Fit the gate before you deploy'),
-        (scores(50, 50, accepted=-19), False, 'Keep the old weights: no gain could be shown'),
+        (scores(50, 50, accepted=-19, alone=30), False, 'Keep the old weights: something got'),
+        (scores(50, 50, accepted=30, alone=-30), False, 'Keep the old weights: something got'),
         (scores(20, 80, wrong=-1), True, 'Deploy the new weights: '),
         (scores(1, 9, count=9), False, 'Keep the old weights: 9 held-out scans are too few'),
     ],

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and read back as absent when they are damaged."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -26,7 +27,8 @@ def write_whole(path, write):
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no such folder
+            partial.unlink()
         raise FileError(
             f'cannot write {path}: {error.strerror or error}; make room or use another --out, and '
             'run the same command again: what was finished is kept'

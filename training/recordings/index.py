@@ -105,7 +105,6 @@ def _ingest(folder, recording, survey, reader, shards, missing, quiet):
     }
     if not wanted:
         return
-    shift = int(survey.stamps_ns[0] - survey.header_ns[0])
     scans = {shard: {} for shard in missing}
     left = {shard: len(shards[shard]) for shard in missing}
     with tqdm(
@@ -116,13 +115,10 @@ def _ingest(folder, recording, survey, reader, shards, missing, quiet):
         leave=False,
         mininterval=1,
     ) as bar:
-        for message in recording.messages([survey.cloud_topic]):
+        for stamp, cloud in survey.clouds(recording):
             if not wanted:
                 break
-            cloud = message.read()
-            header = cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec
-            stamp = header + shift if header else message.stamp_ns
-            if stamp not in wanted or cloud.header.frame_id.lstrip('/') != survey.frame:
+            if stamp not in wanted:
                 continue
             shard, number = wanted.pop(stamp)
             left[shard] -= 1
@@ -193,13 +189,13 @@ def _shard_path(folder, shard):
 
 
 def _key(recording, survey, reader, chosen):
-    """What the content of the shards depends on."""
+    """What the shards, and all that is made of them with the poses, depend on."""
     digest = hashlib.sha256(recording.fingerprint().encode())
     digest.update(survey.cloud_topic.encode() + survey.stamps_ns[chosen].tobytes())
     settings = [_VERSION, reader.nearest, reader.farthest, reader.voxel, survey.timing_text]
     digest.update(json.dumps(settings).encode())
     if reader.body is not None:
         digest.update(reader.body.cells.tobytes())
-    if reader.timing is not None and reader.trajectory is not None:
-        digest.update(reader.trajectory.poses.tobytes())
+    if reader.trajectory is not None:
+        digest.update(reader.trajectory.stamps_ns.tobytes() + reader.trajectory.poses.tobytes())
     return digest.hexdigest()

@@ -65,9 +65,12 @@ class Labels:
                     'as the truth gives them',
                 )
             text = 'the poses are not in the frame of the reference; '
+        first = None
+        if self.source.initial_pose is not None:
+            first = read_transform(self.source.initial_pose)
         content = hashlib.sha256(reference.tobytes()).hexdigest()
-        depends = f'{content} {load_weights(self.weights).sha256} {self.source.initial_pose}'
-        found = self._kept('labels', lambda: self._anchored(own, reference), depends)
+        depends = f'{content} {load_weights(self.weights).sha256} {_digits(first)}'
+        found = self._kept('labels', lambda: self._anchored(own, reference, first), depends)
         return Labelled(
             found['poses'], found['known'], reference, nowhere, False, text + str(found['text'])
         )
@@ -98,10 +101,7 @@ class Labels:
         )
         return checked.kept.mean() >= _LEAST_AGREEING
 
-    def _anchored(self, own, reference):
-        first = None
-        if self.source.initial_pose is not None:
-            first = read_transform(self.source.initial_pose)
+    def _anchored(self, own, reference, first):
         found = anchor(
             self.index, own, reference, self.weights, self.seen.ranges[1], first, self.quiet
         )
@@ -121,3 +121,8 @@ class Labels:
             write_arrays(path, key=key, **make())
             found = read_arrays(path)
         return found
+
+
+def _digits(pose):
+    """All digits of a pose (4, 4), or of None."""
+    return '' if pose is None else pose.tolist()

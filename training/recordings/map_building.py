@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from dlc_ros.registration.cloud import voxel_downsample
+from dlc_ros.registration.cloud import LocalFrame, voxel_downsample
 from dlc_ros.registration.se3 import inverse, is_rigid, transform_points
 
 # Edge of a cell, in median ranges, and its bounds [m]; scans that must see it for it to stay.
@@ -73,14 +73,15 @@ def build_map(index, poses, numbers, median_range):
     """
     stable = find_stable(index, poses, numbers, median_range)
     voxel = _MAP_VOXEL * cell_edge(median_range)
+    origin = poses[numbers[0], :3, 3]  # voxels are counted from near by, see voxel_downsample
     parts, whole = [], []
     for count, n in enumerate(numbers, 1):
         points = transform_points(poses[n], index.scan(n).astype(np.float64))
-        parts.append(points[stable.hold(points)])
+        parts.append(points[stable.hold(points)] - origin)
         if count % 100 == 0:  # so that memory does not grow with the number of scans
             whole = [voxel_downsample(np.concatenate([*whole, *parts]), voxel)]
             parts = []
-    return voxel_downsample(np.concatenate([*whole, *parts]), voxel)
+    return voxel_downsample(np.concatenate([*whole, *parts]), voxel) + origin
 
 
 def take_drift_out(index, poses, median_range, quiet=False):
@@ -96,6 +97,8 @@ def take_drift_out(index, poses, median_range, quiet=False):
 
     edge = cell_edge(median_range)
     world = small_gicp.GaussianVoxelMap(3 * edge)
+    frame = LocalFrame(poses[0, :3, 3])  # voxels are counted from near by
+    poses = inverse(frame.transform) @ poses
     corrected = []
     for n in tqdm(
         range(len(index)),
@@ -124,4 +127,4 @@ def take_drift_out(index, poses, median_range, quiet=False):
                     pose = moved
         world.insert(cloud, pose)
         corrected.append(pose)
-    return np.array(corrected)
+    return frame.transform @ np.array(corrected)

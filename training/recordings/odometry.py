@@ -1,5 +1,6 @@
 """Poses of a recording that has none: LiDAR odometry by kiss-icp, continued when interrupted."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ _SAVE_EVERY, _WARM_UP = 200, 40
 # Of the 95 % quantile of the range: beyond it points are few and far apart.
 _REACH = 1.5
 _VOXELS_PER_REACH = 40
+# Of the file of poses so far: those of another layout are not read.
+_LAYOUT = 2
 
 
 def lidar_odometry(recording, survey, folder=None, quiet=False):
@@ -28,19 +31,15 @@ def lidar_odometry(recording, survey, folder=None, quiet=False):
     :raises DlcError: kiss-icp is not installed, or no cloud is usable.
     """
     kept = None if folder is None else Path(folder) / 'odometry.npz'
-    key = f'{recording.fingerprint()} {survey.cloud_topic} {survey.timing_text}'
-    done = read_arrays(kept) if kept else None
-    if done is not None and str(done['key']) != key:
-        done = None
-    stamps = [] if done is None else done['stamps'].tolist()
-    poses = [] if done is None else list(done['poses'])
-    if done is None or not done['complete']:
-        _run(recording, survey, kept, key, stamps, poses, quiet)
-    if len(stamps) < 2:
-        raise DlcError(f'{survey.cloud_topic}: odometry found {len(stamps)} usable cloud(s)')
+    key = f'{_LAYOUT} {recording.fingerprint()} {survey.cloud_topic} {survey.timing_text}'
+    way = _Way.read(kept, key) if kept else _Way()
+    if not way.complete:
+        _run(recording, survey, way, lambda: kept and way.write(kept, key), quiet)
+    if len(way.stamps) < 2:
+        raise DlcError(f'{survey.cloud_topic}: odometry found {len(way.stamps)} usable cloud(s)')
     return Trajectory(
-        np.array(stamps, np.int64),
-        np.array(poses),
+        np.array(way.stamps, np.int64),
+        np.array(way.poses),
         'start of the recording',
         f'LiDAR odometry (kiss-icp) on {survey.cloud_topic}: the recording has no poses',
         drifts=True,
@@ -48,15 +47,42 @@ def lidar_odometry(recording, survey, folder=None, quiet=False):
     )
 
 
-def _run(recording, survey, kept, key, stamps, poses, quiet):
-    shift = survey.stamps_ns[0] - survey.header_ns[0]
-    again = max(0, len(stamps) - _WARM_UP)
-    odometry = _Kiss(survey, poses[again] if stamps else np.eye(4))
-    known = {int(stamp): None for stamp in survey.stamps_ns}
-    seen = 0
-    clouds = recording.messages([survey.cloud_topic])
+@dataclass
+class _Way:
+    """Poses so far: of each its stamp [ns], the number of its cloud, and the pose (4, 4)."""
+
+    stamps: list = field(default_factory=list)
+    numbers: list = field(default_factory=list)
+    poses: list = field(default_factory=list)
+    complete: bool = False
+
+    @classmethod
+    def read(cls, path, key):
+        """What was written with this key; nothing where there is none."""
+        found = read_arrays(path)
+        if found is None or str(found['key']) != key:
+            return cls()
+        stamps, numbers = found['stamps'].tolist(), found['numbers'].tolist()
+        return cls(stamps, numbers, list(found['poses']), bool(found['complete']))
+
+    def write(self, path, key):
+        write_arrays(
+            path,
+            key=key,
+            stamps=np.array(self.stamps, np.int64),
+            numbers=np.array(self.numbers, np.int64),
+            poses=np.array(self.poses),
+            complete=self.complete,
+        )
+
+
+def _run(recording, survey, way, save, quiet):
+    """Append the poses that are missing; ``save`` is called now and then, and in the end."""
+    again = max(0, len(way.stamps) - _WARM_UP)
+    odometry = _Kiss(survey, way.poses[again] if way.poses else np.eye(4))
+    begin = way.numbers[again] if way.numbers else 0
     with tqdm(
-        clouds,
+        survey.clouds(recording),
         'odometry',
         len(survey.stamps_ns),
         unit='cloud',
@@ -64,38 +90,22 @@ def _run(recording, survey, kept, key, stamps, poses, quiet):
         leave=False,
         mininterval=1,
     ) as bar:
-        for message in bar:
-            cloud = message.read()
-            header = cloud.header.stamp.sec * 10**9 + cloud.header.stamp.nanosec
-            stamp = header + int(shift) if header else message.stamp_ns
-            if stamp not in known or cloud.header.frame_id.lstrip('/') != survey.frame:
-                continue
-            del known[stamp]
-            seen += 1
-            if seen <= again:
+        for number, (stamp, cloud) in enumerate(bar):
+            if number < begin:
                 continue
             try:
                 pose, delay = odometry.next(cloud)
             except CloudError:
                 continue
             stamp += round(delay * 1e9)
-            if not stamps or stamp > stamps[-1]:
-                stamps.append(stamp)
-                poses.append(pose)
-                if kept and len(stamps) % _SAVE_EVERY == 0:
-                    _write(kept, key, stamps, poses, False)
-    if kept:
-        _write(kept, key, stamps, poses, True)
-
-
-def _write(path, key, stamps, poses, complete):
-    write_arrays(
-        path,
-        key=key,
-        stamps=np.array(stamps, np.int64),
-        poses=np.array(poses),
-        complete=complete,
-    )
+            if not way.stamps or stamp > way.stamps[-1]:
+                way.stamps.append(stamp)
+                way.numbers.append(number)
+                way.poses.append(pose)
+                if len(way.stamps) % _SAVE_EVERY == 0:
+                    save()
+    way.complete = True
+    save()
 
 
 class _Kiss:

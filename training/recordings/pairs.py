@@ -1,5 +1,7 @@
 """Training pairs of a recording: scan to reference and scan to scan, as the engine reads them."""
 
+import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -153,9 +155,10 @@ class RecordedPairs:
 
 def write_pairs(folder, index, poses, numbers, reference, stable, border=None):
     """
-    Write what :class:`RecordedPairs` reads beside the index.
+    Write what :class:`RecordedPairs` reads beside the index, or find that this was done.
 
-    :param folder: to make.
+    :param folder: to make; one that holds other pairs is an error, since what was trained on
+        those would be continued, and judged, with these.
     :param index: :class:`Index`.
     :param poses: (N, 4, 4) ``T_reference_sensor`` of all scans.
     :param numbers: (K,) scans of the training part that were kept.
@@ -163,17 +166,27 @@ def write_pairs(folder, index, poses, numbers, reference, stable, border=None):
     :param stable: :class:`StableCells` in the reference's frame.
     :param border: :class:`~dlc_training.recordings.split.Border` of the held-out place, if there
         is one: no target shows what lies beyond it.
-    :raises FileError: the folder cannot be written.
+    :raises FileError: the folder cannot be written, or holds other pairs.
     """
-    import os
-
     folder = Path(folder)
+    edges = None if border is None else [border.axis.tolist(), border.at]
+    digest = hashlib.sha256(f'{index.facts["key"]} {stable.edge} {edges}'.encode())
+    for array in (numbers, poses[numbers], reference, stable.keys):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    facts = read_json(folder / 'pairs.json')
+    if facts is not None and facts.get('content') != digest.hexdigest():
+        raise FileError(
+            f'{folder} holds pairs of another reference, other poses or another split; use '
+            f'another --out, or remove {folder.parent} to start again'
+        )
+    if facts is not None and read_arrays(folder / 'pairs.npz') is not None:
+        return
     write_arrays(
         folder / 'pairs.npz',
         numbers=numbers,
         poses=poses[numbers],
         neighbours=_overlapping(index, poses, numbers, stable.edge),
-        reference=reference.astype(np.float32),
+        reference=reference,  # not in float32, which is half a metre wide in UTM coordinates
         stable=stable.keys,
     )
     write_json(
@@ -181,8 +194,8 @@ def write_pairs(folder, index, poses, numbers, reference, stable, border=None):
         {
             'index': os.path.relpath(index.folder, folder),
             'stable_edge': stable.edge,
-            'border': None if border is None else [border.axis.tolist(), border.at],
-            'key': index.facts['key'],
+            'border': edges,
+            'content': digest.hexdigest(),
             'scans': len(numbers),
         },
     )

@@ -59,10 +59,8 @@ def split_picture(places, split, dropped, reference):
     :param reference: (M, 3).
     """
     plan = Plan(reference)
-    low, high = (
-        np.minimum(plan.low, plan.at(places).min(0)),
-        np.maximum(plan.high, plan.at(places).max(0)),
-    )
+    shown = plan.at(places[split.train | split.held_out])
+    low, high = np.minimum(plan.low, shown.min(0)), np.maximum(plan.high, shown.max(0))
     figure, panels = _panels(1, 1, high - low, 2 * _SIDE)
     axes = panels[0, 0]
     plan.draw(axes, low, high)

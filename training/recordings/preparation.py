@@ -178,10 +178,12 @@ def prepare(source, out, weights, quiet=False):
     labels = Labels(source, out, weights, seen, index, trajectory, quiet)
     found = labels.make(trajectory.at(index.stamps_ns)[0], reference)
     middle = seen.ranges[1]
-    parts = split(index.stamps_ns, found.poses[:, :3, 3], middle, source.hold_out, source.share)
+    parts = split(
+        index.stamps_ns, found.poses[:, :3, 3], middle, source.hold_out, source.share, found.known
+    )
     # A scan that the map was made of is no other cloud of the place.
-    numbers = np.flatnonzero(parts.train & found.known & ~found.in_map)
-    judged = np.flatnonzero(parts.held_out & found.known & ~found.in_map)
+    numbers = np.flatnonzero(parts.train & ~found.in_map)
+    judged = np.flatnonzero(parts.held_out & ~found.in_map)
     if min(len(numbers), len(judged)) < 2:
         raise DlcError(
             f'{source.bags[0]}: {len(numbers)} scans to train on and {len(judged)} to judge are '

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from dlc_ros.errors import DlcError, FileError
 from dlc_ros.files import read_cloud
-from dlc_ros.registration.cloud import cloud_radius, voxel_downsample
+from dlc_ros.registration.cloud import LocalFrame, cloud_radius, voxel_downsample
 
 # A reference so many times as large as a scan is in millimetres, not a large map.
 _MILLIMETRES = 300.0, 30_000.0
@@ -46,12 +46,12 @@ def training_part(reference, poses, parts, labelled):
         reference = reference[parts.border.before(reference)]
         _, nearest = cKDTree(poses[labelled, :3, 3]).query(reference)
         reference = reference[parts.train[labelled][nearest]]
-    edge = 0.02
-    thinner = reference
+    edge, frame = 0.02, LocalFrame.of(reference)
+    local = thinner = frame.localize(reference)
     while len(thinner) > _REFERENCE_POINTS:
-        thinner = voxel_downsample(reference, edge)
+        thinner = voxel_downsample(local, edge)
         edge *= 1.3
-    return thinner
+    return thinner + frame.origin
 
 
 def about_reference(source, reference):

@@ -12,7 +12,7 @@ from dlc_training.recordings.report import write_report
 EVERYWHERE, NEARBY = 'whole reference', 'part about the scan'
 
 
-def write_results(out, options, prepared, summary, judged):
+def write_results(out, options, prepared, summary, judged, places):
     """
     Write ``report.html`` and ``report.json``.
 
@@ -21,6 +21,7 @@ def write_results(out, options, prepared, summary, judged):
         the verdict.
     :param judged: dict of :data:`EVERYWHERE` and :data:`NEARBY` -> judgements of the old and of
         the new weights.
+    :param places: (N, 3) of the sensor in the reference [m].
     """
     limits = success_limits(prepared.median_range)
     tables = [
@@ -28,7 +29,7 @@ def write_results(out, options, prepared, summary, judged):
         ('What was used', [('what', 'value'), *prepared.facts]),
     ]
     records = [json.loads(line) for line in (out / 'run' / 'log.jsonl').read_text().splitlines()]
-    places, reference = prepared.labels.poses[:, :3, 3], prepared.labels.reference
+    reference = prepared.labels.reference
     shown = [
         (
             'What was trained on',

@@ -59,10 +59,10 @@ def run(options):
     card = _card(options, prepared, trainer, old)
     net = trainer.averaged()
     save_weights(weights, net, card)
-    summary, judged = _judge(options, prepared, old, weights, out)
+    summary, judged, places = _judge(options, prepared, old, weights, out)
     save_weights(weights, net, {**card, 'scores': summary})
     summary['weights_sha256'] = load_weights(weights).sha256
-    write_results(out, options, prepared, summary, judged)
+    write_results(out, options, prepared, summary, judged, places)
     print(f'\n{summary["verdict"]}\n{weights}\n{out}/report.html')
     return 0
 
@@ -122,7 +122,11 @@ def _card(options, prepared, trainer, old):
 
 
 def _judge(options, prepared, old, weights, out):
-    """Both weights on the held-out part, and on generated shapes; random ones stand for none."""
+    """
+    Both weights on the held-out part, and on generated shapes; the package's stand for none.
+
+    :return: the summary, the judgements, and (N, 3) places of all scans, those judged as they are.
+    """
     new = load_weights(weights)
     old = old or load_weights(None)
     numbers, poses, is_truth = prepared.judged, prepared.labels.poses, prepared.labels.is_truth
@@ -166,20 +170,28 @@ def _judge(options, prepared, old, weights, out):
         )  # fmt: skip
         summary['benchmark'] = compare(hits['old'], hits['new'])
     deploy, sentence = verdict(summary, is_truth)
-    return {**summary, 'deploy': deploy, 'verdict': sentence}, judged
+    places = prepared.labels.poses[:, :3, 3].copy()
+    places[numbers] = poses[numbers, :3, 3]
+    return {**summary, 'deploy': deploy, 'verdict': sentence}, judged, places
 
 
 def _measured(path, prepared):
-    """Held-out scans that a file of measured poses knows, and the poses (N, 4, 4) it gives."""
-    stamps = prepared.index.stamps_ns
+    """
+    Held-out scans that a file of measured poses knows, and the poses (N, 4, 4) it gives.
+
+    Among them those that have no label: what the weights could not place is not left out.
+    """
+    stamps, labels = prepared.index.stamps_ns, prepared.labels
     measured = Trajectory(*read_trajectory(path, stamps), 'reference', path, False)
     poses, known = measured.at(stamps)
-    numbers = prepared.judged[known[prepared.judged]]
+    held_out = ~labels.known & ~labels.in_map & prepared.split.beyond(stamps, poses[:, :3, 3])
+    held_out[prepared.judged] = True
+    numbers = np.flatnonzero(held_out & known)
     if len(numbers) < 2:
         raise FileError(f'{path}: knows the poses of {len(numbers)} held-out scans')
-    labels = prepared.labels.poses
-    shift = np.linalg.norm((np.linalg.inv(poses) @ labels)[known][:, :3, 3], axis=1)
-    median, most = np.quantile(shift, (0.5, 0.95))
+    labelled = (np.linalg.inv(poses) @ labels.poses)[known & labels.known]
+    shift = np.linalg.norm(labelled[:, :3, 3], axis=1)
+    median, most = np.quantile(shift, (0.5, 0.95)) if len(shift) else (np.nan, np.nan)
     what = 'labels against the measured poses, which nothing else uses'
     row = (what, f'{1e3 * median:.0f} mm (median), {1e3 * most:.0f} mm (95 %)')
     prepared.facts.append(row)

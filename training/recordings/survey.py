@@ -1,5 +1,6 @@
 """One pass over a recording: topics, frames, clocks, transforms and poses; no cloud is kept."""
 
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from tqdm import tqdm
 from dlc_ros.errors import CloudError, FileError
 from dlc_ros.node.pointcloud2 import points_from_message
 from dlc_training.recordings.body import BodyFinder
-from dlc_training.recordings.frames import TransformLog
+from dlc_training.recordings.frames import TransformLog, poses_from
 from dlc_training.recordings.scans import find_timing
 
 POSE_TYPES = (
@@ -21,20 +22,31 @@ _TF = 'tf2_msgs/msg/TFMessage'
 # Clouds that are looked into for the meaning of their time field, for ranges and the body.
 _TIMED, _SAMPLED_EVERY_S = 6, 1.0
 _MOST_SAMPLED = 200
+# Transforms and poses whose delay tells their clock.
+_MOST_LAGS = 2000
 # Clocks that differ by more are not the same clock [s].
 CLOCK_TOLERANCE_S = 0.5
 
 
 @dataclass
 class PoseLog:
-    """Poses of one topic: stamps [ns], rows x y z qx qy qz qw, and the frames they are between."""
+    """
+    Poses of one topic, and the frames they are between; 64 bytes for each.
+
+    :param stamps_ns: of the headers; ``values``: rows x y z qx qy qz qw, one after the other.
+    """
 
     topic: str
     type_name: str
     frame: str = ''
     child: str = ''
-    stamps_ns: list = field(default_factory=list)
-    values: list = field(default_factory=list)
+    stamps_ns: array = field(default_factory=lambda: array('q'))
+    values: array = field(default_factory=lambda: array('d'))
+
+    def table(self):
+        """Stamps (N,) int64 in order, each once, and the poses (N, 4, 4) there."""
+        stamps, first = np.unique(np.asarray(self.stamps_ns), return_index=True)
+        return stamps, poses_from(np.asarray(self.values).reshape(-1, 7)[first])
 
 
 @dataclass
@@ -76,6 +88,25 @@ class Survey:
     def duration_s(self):
         """From the first cloud to the last."""
         return float(self.stamps_ns[-1] - self.stamps_ns[0]) * 1e-9
+
+    def clouds(self, recording):
+        """
+        Yield stamp [ns] and message of each of these clouds, in the order of recording.
+
+        Other frames, second clouds of one stamp, and bytes that are no message are left out.
+        """
+        shift = int(self.stamps_ns[0] - self.header_ns[0])
+        left = set(self.stamps_ns.tolist())
+        for message in recording.messages([self.cloud_topic]):
+            try:
+                cloud = message.read()
+            except Exception:  # damaged: told when they were counted
+                continue
+            header = _ns(cloud.header.stamp)
+            stamp = header + shift if header else message.stamp_ns
+            if stamp in left and cloud.header.frame_id.lstrip('/') == self.frame:
+                left.remove(stamp)
+                yield stamp, cloud
 
 
 def survey(recording, topic=None, body_reach=1.0, point_times='auto', quiet=False):
@@ -133,7 +164,7 @@ class _Look:
             self._pose(message, content)
 
     def _lag(self, message, stamp):
-        if len(self.tf_lag) < 2000:
+        if len(self.tf_lag) < _MOST_LAGS:
             self.tf_lag.append(message.stamp_ns - _ns(stamp))
 
     def _cloud(self, message, cloud):
@@ -168,19 +199,14 @@ class _Look:
         log.frame = content.header.frame_id.lstrip('/')
         log.child = getattr(content, 'child_frame_id', '').lstrip('/')
         pose = content.pose if hasattr(content.pose, 'position') else content.pose.pose
+        at, turn = pose.position, pose.orientation
+        values = at.x, at.y, at.z, turn.x, turn.y, turn.z, turn.w
+        if not np.isfinite(values).all():
+            self.bad[f'{message.topic}: a pose that is no number'] += 1
+            return
         log.stamps_ns.append(_ns(content.header.stamp))
-        log.values.append(
-            (
-                pose.position.x,
-                pose.position.y,
-                pose.position.z,
-                pose.orientation.x,
-                pose.orientation.y,
-                pose.orientation.z,
-                pose.orientation.w,
-            )
-        )
-        self.tf_lag.append(message.stamp_ns - _ns(content.header.stamp))
+        log.values.extend(values)
+        self._lag(message, content.header.stamp)
 
     def survey(self, recording, topics, point_times):
         where = recording.paths[0]

@@ -92,6 +92,10 @@ def _tum(path, rows, cloud_stamps_ns):
     # Seconds since 1970 with nanoseconds are more digits than a float64 has.
     stamps = np.array([_nanoseconds(row[0]) for row in rows], np.int64)
     values = np.array([[float(word) for word in row[1:]] for row in rows])
+    good = np.isfinite(values).all(1) & (np.linalg.norm(values[:, 3:], axis=1) > 1e-9)
+    if not good.all():
+        row = ' '.join(rows[int(np.argmin(good))])
+        raise FileError(f'{path}: {row!r:.120} is no pose; remove the line')
     stamps, first = np.unique(stamps, return_index=True)
     if len(cloud_stamps_ns) and (
         stamps[-1] < cloud_stamps_ns[0] or stamps[0] > cloud_stamps_ns[-1]

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlc_ros.errors import DlcError, TransformUnavailable
-from dlc_training.recordings.frames import poses_from
 from dlc_training.recordings.odometry import lidar_odometry
 from dlc_training.recordings.trajectory import LONGEST_GAP_S, Trajectory, read_trajectory
 
@@ -147,8 +146,10 @@ def _from_topics(survey, _wishes, reasons):
                 'is the pose of; give it as --trajectory with --trajectory-frame'
             )
             continue
-        stamps, first = np.unique(np.array(log.stamps_ns, np.int64), return_index=True)
-        poses = poses_from(np.array(log.values, float)[first])
+        if not len(log.stamps_ns):
+            reasons.append(f'no poses from {log.topic}: none of them is a number')
+            continue
+        stamps, poses = log.table()
         mount = _mount(survey, child, reasons, log.topic)
         if mount is None:
             continue

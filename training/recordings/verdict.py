@@ -44,7 +44,7 @@ def verdict(scores, is_truth):
 
     What counts is a clear gain where the whole reference is searched, in what is found or in what
     of it the gate accepts, or in windows, where the network answers alone; and that nothing got
-    worse: fewer scans found, more wrong answers accepted, generated shapes forgotten.
+    worse: a clear loss in any of these, more wrong answers accepted, generated shapes forgotten.
 
     :param scores: dict of what :func:`compare` says of the held-out scans: ``held_out``, searched
         for in the whole reference; ``accepted``, of these both right and accepted by the gate;
@@ -68,8 +68,8 @@ def verdict(scores, is_truth):
     if held_out['count'] < _FEWEST_SCANS:
         few = f'{held_out["count"]} held-out scans are too few to tell'
         return False, f'Keep the old weights: {few}, {found}{caveat}.'
-    if held_out['interval'][1] < 0:
-        return False, f'Keep the old weights: {found}{more}{caveat}.'
+    if any(part['interval'][1] < 0 for part in (held_out, accepted, windows)):
+        return False, f'Keep the old weights: something got clearly worse, {found}{more}{caveat}.'
     gains = [held_out['interval'][0] > 0]
     if held_out['difference'] >= 0:
         gains += [accepted['interval'][0] > 0, windows['interval'][0] > 0]
