@@ -1,10 +1,13 @@
 """Training learns: one batch by heart, hinges by their strength, any split of the batch alike."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from training_runs import log
 
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions
+from dlc_ros.registration.energy import MixtureEnergy
 from dlc_training.config import load_config
 from dlc_training.data.batches import batches
 from dlc_training.engine import schedule
@@ -100,3 +103,26 @@ def test_hinges_act_wherever_perturbations_come_from(distribution):
         torch.Generator().manual_seed(1),
     )  # fmt: skip
     assert values['hinge_growth'] > 0
+
+
+@pytest.mark.parametrize('distribution', ['uniform', 'gaussian'])
+def test_mirrored_perturbations_lie_about_the_truth(distribution):
+    """Whatever is drawn, the middle of all poses is the true one."""
+    config = load_config('smoke', [
+        'objective.dlc.mirrored=true', f'objective.dlc.distribution={distribution}', 'seed=8',
+    ])  # fmt: skip
+    batch, asked = next(iter(batches(config, 0))), []
+
+    class Watched(MixtureEnergy):
+        def value(self, rotation, translation, beta):
+            asked.append(translation)
+            return super().value(rotation, translation, beta)
+
+    energy = DescriptorNet(NetOptions(**config.net.model_dump()))(batch['source'], batch['target'])
+    RegistrationLoss(config.objective)(
+        Watched(**{field.name: getattr(energy, field.name) for field in fields(energy)}),
+        batch['rotation'], batch['translation'], 1.0, torch.Generator().manual_seed(1),
+    )  # fmt: skip
+    outer = asked[0]
+    assert (outer - batch['translation'][:, None]).norm(dim=-1).amin() > 0
+    torch.testing.assert_close(outer.mean(1), batch['translation'], rtol=0, atol=1e-6)

@@ -116,7 +116,10 @@ class RegistrationLoss:
         # Rotation and translation each within their radius: halves of one unit ball in 6-D
         # would hardly ever reach the rim of either.
         halves = [with_random_length(half, options, generator) for half in xi.split(3, -1)]
-        xi, lam = part.of(torch.cat(halves, -1) / math.sqrt(2)), part.of(lam)
+        xi = torch.cat(halves, -1) / math.sqrt(2)
+        if options.mirrored:  # the lengths were drawn anew, of either side
+            xi = torch.cat([xi.chunk(2, 1)[0], -xi.chunk(2, 1)[0]], 1)
+        xi, lam = part.of(xi), part.of(lam)
         manifold = RigidTransforms(angle * math.sqrt(2), length * math.sqrt(2))
         fixed = _without_gradient(energy)
         if options.distribution == 'mined':

@@ -1,6 +1,7 @@
 """What a run keeps: written whole or not at all, continued by the same configuration only."""
 
 import json
+import os
 
 import torch
 
@@ -23,7 +24,10 @@ def write_checkpoint(folder, state, config):
     """
     path, partial = folder / CHECKPOINT, folder / (CHECKPOINT + '.partial')
     try:
-        torch.save({'config': config.model_dump_json(), **state}, partial)
+        with partial.open('wb') as file:
+            torch.save({'config': config.model_dump_json(), **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(path)
     # A full disk is an OSError to Python and a RuntimeError to the writer of torch.
     except (OSError, RuntimeError) as error:
