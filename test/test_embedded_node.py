@@ -146,13 +146,13 @@ def test_bad_cloud_is_named_and_the_next_good_one_is_used(tracking_node, kind):
     robot, clock = tracking_node
     make, words = BAD_CLOUDS[kind]
     points = camera_cloud()
-    clock[0] += SECOND
+    clock[0] = time.time_ns()
     robot.send_cloud(clock[0], **make(points))
     assert wait_for(lambda: words in ' '.join(s[1] for s in map(robot.status, TASKS))), [
         robot.status(task) for task in TASKS
     ]
     assert not robot.found('camera', 'room', clock[0] - 1)
-    clock[0] += SECOND
+    clock[0] = time.time_ns()
     robot.send_cloud(clock[0], points)
     assert wait_for(lambda: robot.found('camera', 'room', clock[0] - 1))
     assert wait_for(lambda: robot.status('input')[0] == 0)
@@ -167,7 +167,7 @@ def test_float64_big_endian_padded_organised_cloud_is_a_cloud(tracking_node):
     rows = np.zeros((49, 100 * 32 + 8), np.uint8)
     cells = rows[:, :3200].reshape(49, 100, 32)
     cells[:, :, 8:] = points.astype('>f8').view(np.uint8).reshape(49, 100, 24)
-    clock[0] += SECOND
+    clock[0] = time.time_ns()
     robot.send_cloud(
         clock[0],
         points,
@@ -186,6 +186,32 @@ def test_float64_big_endian_padded_organised_cloud_is_a_cloud(tracking_node):
     assert wait_for(lambda: robot.found('camera', 'room', clock[0] - 1))
     _, found = robot.found('camera', 'room', clock[0] - 1)[-1]
     assert_close(found, inverse(REFERENCE_FROM_CAMERA))
+
+
+def test_a_timer_that_fails_does_not_end_the_node(tracking_node, monkeypatch, caplog):
+    robot, clock = tracking_node
+
+    def fail():
+        raise RuntimeError('the device is gone')
+
+    monkeypatch.setattr('dlc_ros.localization.diagnostics.process_memory_mib', fail)
+    assert wait_for(lambda: 'the device is gone' in caplog.text)
+    monkeypatch.undo()
+    reports = len(robot.reports)
+    assert wait_for(lambda: len(robot.reports) > reports + 2)
+    clock[0] = time.time_ns()
+    robot.send_cloud(clock[0], camera_cloud())
+    assert wait_for(lambda: robot.found('camera', 'room', clock[0] - 1))
+
+
+def test_a_broken_transform_is_named_once(tracking_node, caplog):
+    robot, _ = tracking_node
+    for i in range(20):
+        robot.send_transform('tf', (i + 1) * SECOND, 'world', 'arm', np.diag([1.0, 1, -1, 1]))
+        robot.send_transform('tf', (i + 1) * SECOND, 'world', 'world', np.eye(4))
+    robot.send_transform('tf', SECOND, 'last', 'last', np.eye(4))
+    assert wait_for(lambda: 'last -> last would close a loop' in caplog.text)
+    assert caplog.text.count('world -> world would close a loop') == 1
 
 
 def test_node_clock_reports_only_real_jumps():

@@ -136,6 +136,29 @@ def test_the_tree_stays_a_tree():
     assert (tree.parent_of('a'), tree.parent_of('c'), tree.parent_of('?')) == (None, 'b', None)
 
 
+def test_another_parent_takes_over_when_the_first_has_ended():
+    tree = TransformTree(cache_s=10)
+    tree.insert('odom', 'base', S, pose())
+    with pytest.raises(TransformRefused):
+        tree.insert('fused', 'base', 11 * S, pose())
+    tree.insert('fused', 'base', 11 * S + 1, pose(translation=(1, 0, 0)))
+    assert tree.parent_of('base') == 'fused'
+    np.testing.assert_allclose(tree.lookup('fused', 'base', 0)[:3, 3], [1, 0, 0])
+    with pytest.raises(TransformRefused, match='base has the parent fused'):
+        tree.insert('odom', 'base', 12 * S, pose())
+    tree.insert('base', 'lidar', 0, pose(), static=True)
+    with pytest.raises(TransformRefused, match='lidar has the parent base'):
+        tree.insert('odom', 'lidar', 99 * S, pose())
+
+
+def test_nothing_is_guessed_between_a_static_transform_and_the_same_one_moving():
+    tree = TransformTree()
+    tree.insert('base', 'arm', 1 * S, pose(), static=True)
+    tree.insert('base', 'arm', 5 * S, pose(translation=(4, 0, 0)))
+    with pytest.raises(TransformUnavailable, match='begins at 5'):
+        tree.lookup('base', 'arm', 3 * S)
+
+
 @pytest.mark.parametrize(
     'matrix',
     [np.full((4, 4), np.nan), np.diag([1.0, 1, -1, 1]), 2 * np.eye(4), np.eye(3), 'x'],

@@ -44,13 +44,16 @@ class TransformTree:
         """
         Add a transform.
 
+        A frame has one parent. Another one takes over when the first has not been heard for
+        ``cache_s`` (a driver that was started again with other frames); never a static one's.
+
         :param parent: frame name.
-        :param child: frame name; has one parent for good.
+        :param child: frame name.
         :param stamp_ns: nanoseconds; of no meaning for static ones.
         :param matrix: (4, 4) ``T_parent_child``.
         :param static: whether it holds at all times; replaces the one before.
         :returns: False if it is older than what is kept and was dropped.
-        :raises TransformRefused: not rigid, an empty name, a loop, or another parent than before.
+        :raises TransformRefused: not rigid, an empty name, a loop, or a second parent.
         """
         parent, child = parent.lstrip('/'), child.lstrip('/')
         if not parent or not child:
@@ -59,16 +62,16 @@ class TransformTree:
             raise TransformRefused(f'{parent} -> {child} is not a finite rigid transform')
         with self._changed:
             edge = self._edges.get(child)
-            if edge is None:
-                if child in self._chain(parent):
-                    raise TransformRefused(f'{parent} -> {child} would close a loop of frames')
-                edge = self._edges[child] = _Edge(parent, static)
-            if edge.parent != parent:
+            if edge is not None and edge.parent != parent and not self._is_over(edge, stamp_ns):
                 raise TransformRefused(
                     f'{child} has the parent {edge.parent}; {parent} -> {child} was dropped: only '
                     'one node may publish the parent of a frame'
                 )
-            edge.static = static
+            # What was static says nothing about the way to what moves, nor the reverse.
+            if edge is None or (edge.parent, edge.static) != (parent, static):
+                if child in self._chain(parent):
+                    raise TransformRefused(f'{parent} -> {child} would close a loop of frames')
+                edge = self._edges[child] = _Edge(parent, static)
             kept = edge.insert(stamp_ns, nearest_rigid(matrix), self._cache_ns)
             self._changed.notify_all()
             return kept
@@ -107,6 +110,10 @@ class TransformTree:
         """Forget everything that moves, as after a jump of time; static transforms stay."""
         with self._changed:
             self._edges = {child: edge for child, edge in self._edges.items() if edge.static}
+
+    def _is_over(self, edge, stamp_ns):
+        """Whether a moving transform has ended long before a time."""
+        return not edge.static and stamp_ns > edge.newest + self._cache_ns
 
     def _lookup(self, target, source, stamp_ns):
         if target == source:  # also of a frame that nobody publishes, as in tf2

@@ -57,6 +57,12 @@ def arguments_of_initial_pose(message):
     return stamp_ns, message.header.frame_id, matrix_from_pose(message.pose.pose), covariance
 
 
+def object_of_reference(text):
+    """Which object ``~/load_reference`` is about: ``bracket`` of ``bracket=file``, else ''."""
+    name, separator, _ = text.partition('=')
+    return name if separator else ''
+
+
 def transforms_without_parent(transforms, frame):
     """
     List of ``geometry_msgs/TransformStamped`` without those whose parent is a frame.

@@ -10,19 +10,21 @@ repeated.
 import functools
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dlc_ros.errors import DlcError
 from dlc_ros.localization.localizer import Localizer
 from dlc_ros.localization.transforms import TransformTree
 from dlc_ros.node import convert
+from dlc_ros.node.commands import Commands
 from dlc_ros.node.dds import qos
 from dlc_ros.node.dds.clock import NodeClock
 from dlc_ros.node.dds.participant import Participant
 from dlc_ros.node.pointcloud2 import MessageCloud, times_from_message
 from dlc_ros.node.worker import LatestOnly
 
+# Broken transforms are named once; a robot has fewer frames than this.
+_MOST_FRAMES = 1000
 # Room in the socket buffer for one cloud of a depth camera and a few datagrams besides.
 _WANTED_RMEM = 4 << 20
 
@@ -43,6 +45,7 @@ class LocalizerNode:
         self._mode = parameters.mode
         self._periods = (1.0 / parameters.publish_rate, 1.0 / parameters.diagnostics_rate)
         self._tree = TransformTree()
+        self._refused = set()  # (parent, child) of transforms that were named as broken
         self._clock = NodeClock(
             self._on_time_jump, round(parameters.tracking.time_jump * 1e9), use_sim_time
         )
@@ -56,7 +59,9 @@ class LocalizerNode:
             on_restart=self._tree.clear,
         )
         self._worker = LatestOnly(self._register, self._on_failure, name=f'{name} worker')
-        self._commands = ThreadPoolExecutor(1, thread_name_prefix=f'{name} commands')
+        self._commands = Commands(
+            self._publish_diagnostics, self._on_failure, name=f'{name} commands'
+        )
         domain = parameters.dds.domain_id
         self._participant = Participant(
             name,
@@ -68,6 +73,11 @@ class LocalizerNode:
         self._initial_poses = {}  # subscriptions by topic
         self._offer(parameters)
         self._listen(parameters, use_sim_time)
+        self._log.info(
+            '%s mode: waiting for clouds on %s',
+            self._mode,
+            self._participant.resolve(parameters.topics.points),
+        )
         self._warn_of_small_buffer()
 
     def __enter__(self):
@@ -93,14 +103,17 @@ class LocalizerNode:
             for i, (timer, period) in enumerate(zip(timers, self._periods, strict=True)):
                 now = time.monotonic()
                 if now >= due[i]:
-                    timer()
+                    try:
+                        timer()
+                    except Exception as error:
+                        self._on_failure(error)
                     due[i] = max(due[i] + period, now)  # what was missed is not made up for
             stop.wait(max(0.0, min(due) - time.monotonic()))
 
     def close(self):
         """Leave the graph; a registration in progress ends first, what waits is dropped."""
         self._participant.stop_callbacks()
-        self._commands.shutdown(wait=True, cancel_futures=True)
+        self._commands.stop()
         self._worker.stop()
         self._localizer.close()
         self._participant.close()
@@ -161,8 +174,14 @@ class LocalizerNode:
                 matrix = convert.matrix_from_transform(stamped.transform)
                 self._tree.insert(*edge, matrix, static=static)
             except DlcError as error:
-                self._log.warning('%s', error)
+                self._warn_of_transform(edge[:2], error)
             self._localizer.on_transform(*edge, static, self._others_on_tf)
+
+    def _warn_of_transform(self, frames, error):
+        """Name a transform that cannot be used; it comes again many times a second."""
+        if frames not in self._refused and len(self._refused) < _MOST_FRAMES:
+            self._refused.add(frames)
+            self._log.warning('%s', error)
 
     def _others_on_tf(self):
         """Nodes that publish transforms, without this one."""
@@ -170,39 +189,30 @@ class LocalizerNode:
 
     def _on_initial_pose(self, message, name=None):
         arguments = convert.arguments_of_initial_pose(message)
-        self._command(self._localizer.on_initial_pose, *arguments, name)
+        kind = ('initial pose', name)
+        self._commands.submit(kind, self._localizer.on_initial_pose, *arguments, name)
 
     def _on_relocalize(self, _message):
         self._localizer.relocalize()
         self._publish_diagnostics()
 
     def _on_save_pose(self, _message):
-        self._command(self._localizer.save_pose)
+        self._commands.submit('save pose', self._localizer.save_pose)
 
     def _on_load_reference(self, message):
-        self._command(self._load_reference, message.data)
+        kind = ('reference', convert.object_of_reference(message.data))
+        self._commands.submit(kind, self._load_reference, message.data)
 
     def _load_reference(self, path):
         self._localizer.load_reference(path)
         self._listen_to_objects()
 
     def _on_load_weights(self, message):
-        self._command(self._localizer.load_weights, message.data)
+        self._commands.submit('weights', self._localizer.load_weights, message.data)
 
     def _on_time_jump(self, stamp_ns):
         self._tree.clear()
         self._localizer.on_time_jump(stamp_ns)
-
-    def _command(self, method, *arguments):
-        future = self._commands.submit(method, *arguments)
-        future.add_done_callback(self._after_command)
-
-    def _after_command(self, future):
-        if future.cancelled():
-            return
-        if future.exception():
-            self._on_failure(future.exception())
-        self._publish_diagnostics()
 
     def _on_failure(self, error):
         self._log.error('internal error, going on with the next input', exc_info=error)

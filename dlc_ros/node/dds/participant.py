@@ -1,5 +1,6 @@
 """One node in the ROS 2 graph: its publishers, subscriptions and their thread."""
 
+import logging
 import threading
 
 from cyclonedds.core import DDSException, GuardCondition, Policy, Qos, WaitSet
@@ -12,6 +13,7 @@ from dlc_ros.node.dds.domain import default_domain_id, default_interface, open_d
 from dlc_ros.node.dds.endpoints import Publisher, Subscription
 from dlc_ros.node.definitions import build_message, distro_typestore
 
+_log = logging.getLogger(__name__)
 _GRAPH_TYPE = 'rmw_dds_common/msg/ParticipantEntitiesInfo'
 _MOST_PARTICIPANTS = 1000
 
@@ -205,4 +207,8 @@ class Participant:
             for subscription in (self._heard_graph, *self._subscriptions):
                 if self._stopping.is_set():
                     return
-                subscription.deliver()
+                try:
+                    subscription.deliver()
+                except DDSException as error:
+                    # Without this thread the node would be deaf to all other topics too.
+                    _log.error('%s: not read: %s', subscription.topic, error.msg.strip())
