@@ -89,13 +89,17 @@ def generate_launch_description():
 
 def play_when_active(context):
     """Event handlers: the recording starts with the localizer and ends the launch."""
-    bag, rate, loop, rviz = (
-        LaunchConfiguration(name).perform(context) for name in ('bag', 'rate', 'loop', 'rviz')
+    bag, node, rate, loop, rviz = (
+        LaunchConfiguration(name).perform(context)
+        for name in ('bag', 'node_name', 'rate', 'loop', 'rviz')
     )
     if not Path(bag).exists():
         raise RuntimeError(f'bag:={bag}: no such recording')
-    # To the topics where replay_tf listens.
-    remap = ['--remap', '/tf:=/recorded/tf', '/tf_static:=/recorded/tf_static']
+    # Transforms go to where replay_tf listens. What a localizer published when the recording was
+    # made must not be taken for the answers of now; it can be compared with them.
+    own = [f'/{node}/{output}' for output in ('pose', 'aligned', 'hypotheses')]
+    aside = ['/tf', '/tf_static', '/diagnostics', *own]
+    remap = ['--remap', *(f'{topic}:=/recorded{topic}' for topic in aside)]
     player = ExecuteProcess(
         cmd=[
             *('ros2', 'bag', 'play', bag, '--clock', '--rate', rate),
@@ -108,9 +112,13 @@ def play_when_active(context):
         EventHandler(matcher=lambda event: isinstance(event, BroughtUp), entities=[player])
     ]
     if not is_true(rviz):
-        end = Shutdown(reason='the recording has ended')
-        handlers.append(OnProcessExit(target_action=player, on_exit=[end]))
+        handlers.append(OnProcessExit(target_action=player, on_exit=end))
     return [RegisterEventHandler(handler) for handler in handlers]
+
+
+def end(_event, context):
+    """End the launch with the recording, unless Ctrl-C has ended both."""
+    return [] if context.is_shutdown else [Shutdown(reason='the recording has ended')]
 
 
 def is_true(text):

@@ -78,10 +78,10 @@ class Harness:
         name = name or self.node.get_name()
         return self.call(ChangeState, f'/{name}/change_state', request).success
 
-    def drive(self, points, time=None):
-        """Send one scan with the odometry at its stamp; returns the stamp [ns]."""
-        time = time or self.peer.get_clock().now()
-        self.peer.send_transform('odom', 'base_link', T_ODOM_BASE, time)
+    def drive(self, points, odom_from_base=T_ODOM_BASE):
+        """Send one scan of now with the odometry at its stamp; returns the stamp [ns]."""
+        time = self.peer.get_clock().now()
+        self.peer.send_transform('odom', 'base_link', odom_from_base, time)
         self.peer.send_cloud(points, 'lidar', time)
         return time.nanoseconds
 
@@ -149,7 +149,7 @@ class Peer(Node):
 
     def __init__(self):
         super().__init__('peer')
-        self.points = self.create_publisher(PointCloud2, 'points', QoSProfile(depth=1))
+        self.points = self.create_publisher(PointCloud2, 'points', QoSProfile(depth=10))
         self.static = StaticTransformBroadcaster(self)
         self.moving = TransformBroadcaster(self)
         self.transforms, self.poses = [], []
@@ -157,6 +157,12 @@ class Peer(Node):
         self.create_subscription(
             PoseWithCovarianceStamped, '/localizer/pose', self.poses.append, 10
         )
+
+    def listen(self, kind, topic):
+        """List that grows by the messages of a topic."""
+        heard = []
+        self.create_subscription(kind, topic, heard.append, 100)
+        return heard
 
     def listen_to_tf(self, topic):
         """List that grows by the transforms of a topic."""

@@ -76,16 +76,14 @@ def peer():
 
 
 @pytest.fixture
-def ros2(tmp_path):
-    """Runs ``ros2 ...``; whatever still runs at the end is ended as Ctrl-C would."""
-    commands = Commands(tmp_path)
-    yield lambda *words: commands.start('ros2', *words)
+def installed(colcon_prefix, tmp_path):
+    """Runs commands where a colcon build is sourced; ends them as Ctrl-C would."""
+    commands = Commands(tmp_path, colcon_prefix.parent / 'local_setup.bash')
+    yield commands.start
     commands.end()
 
 
 @pytest.fixture
-def launch(colcon_prefix, tmp_path):
-    """Runs ``ros2 launch dlc_ros ...`` from a colcon build, likewise."""
-    commands = Commands(tmp_path, colcon_prefix.parent / 'local_setup.bash')
-    yield lambda *words: commands.start('ros2', 'launch', 'dlc_ros', *words)
-    commands.end()
+def launch(installed):
+    """Runs ``ros2 launch dlc_ros ...``."""
+    return lambda *words: installed('ros2', 'launch', 'dlc_ros', *words)
