@@ -205,12 +205,13 @@ def _run(options):
     from dlc_ros.localization.parameters import from_flat, load_yaml, read_yaml
 
     overrides = dict(_parse_parameter(text) for text in options.param)
-    given = read_yaml(options.params, options.name) if options.params else {}
+    names = (options.name, options.namespace)
+    given = read_yaml(options.params, *names) if options.params else {}
     sim_time = overrides.pop('use_sim_time', given.get('use_sim_time', False))
     if not isinstance(sim_time, bool):
         raise ParameterError(f'use_sim_time = {sim_time!r}: expected bool')
     if options.params:
-        parameters = load_yaml(options.params, overrides, options.name)
+        parameters = load_yaml(options.params, overrides, *names)
     else:
         parameters = from_flat(overrides)
     logging.basicConfig(
@@ -219,7 +220,7 @@ def _run(options):
     from dlc_ros.node.dds.localizer_node import LocalizerNode
 
     with _until_signal() as stopped:
-        with LocalizerNode(parameters, options.name, options.namespace, sim_time) as node:
+        with LocalizerNode(parameters, *names, sim_time) as node:
             if node.problems and (parameters.reference or parameters.objects.references):
                 return MISTAKE  # the node has logged what is wrong
             node.run(stopped)

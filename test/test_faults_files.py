@@ -83,6 +83,7 @@ PARAMETERS = {
     },
     'a billion strings': f'{BOMB}/**: {{ros__parameters: {{objects.names: *j}}}}',
     'a billion names': f'{NESTS}/**: {{ros__parameters: *j}}',
+    'a billion sections': NESTS,
     'itself': '/**: {ros__parameters: &a {frames: *a}}',
     'deep': '/**: {ros__parameters: ' + '[' * 20_000 + ']' * 20_000 + '}',
     'deep names': '/**: {ros__parameters: ' + '{a: ' * 3000 + '1' + '}' * 3001,

@@ -147,6 +147,9 @@ def test_yaml_nested_or_dotted_for_all_nodes_or_this_one(tmp_path):
             hold_timeout: 1.0
         other_node:
           ros__parameters: {anything: 1}
+        robot1:
+          localizer:
+            ros__parameters: {hold_timeout: 5.0}
         localizer:
           ros__parameters:
             registration.threads: 2
@@ -159,6 +162,34 @@ def test_yaml_nested_or_dotted_for_all_nodes_or_this_one(tmp_path):
     assert parameters.hold_timeout == 4.0
     assert parameters.registration.threads == 3
     assert load_yaml(path, node_name='another').hold_timeout == 1.0
+    assert load_yaml(path, namespace='/robot1').hold_timeout == 5.0
+    assert load_yaml(path, namespace='/robot2').hold_timeout == 1.0
+
+
+@pytest.mark.parametrize(
+    ('section', 'applies'),
+    [
+        ('/**', True),
+        ('/*/localizer', True),
+        ('/**/localizer', True),
+        ('/robot1/**', True),
+        ('/robot1/*', True),
+        ('robot1/localizer', True),
+        ('/*', False),
+        ('localizer', False),
+        ('/robot1', False),
+        ('/robot1/localizer/x', False),
+        ('/robot./localizer', False),
+    ],
+)
+def test_sections_apply_as_in_ros(tmp_path, section, applies):
+    """As rcl 9.2 gave them to a node /robot1/localizer."""
+    path = file(tmp_path, f'"{section}": {{ros__parameters: {{hold_timeout: 9.0}}}}')
+    if applies:
+        assert load_yaml(path, namespace='/robot1').hold_timeout == 9.0
+    else:
+        with pytest.raises(ParameterError, match='none of /robot1/localizer'):
+            load_yaml(path, namespace='/robot1')
 
 
 @pytest.mark.parametrize(
@@ -168,7 +199,11 @@ def test_yaml_nested_or_dotted_for_all_nodes_or_this_one(tmp_path):
         ('/**: {ros__parameters: {hold_timeout: -1.0}}', '0 to 3600 s'),
         ('/**: {ros__parameters: {frames: {mapp: x}}}', 'did you mean frames.map'),
         ('/**: {ros__parameters: {hold_timeout: {a: 1}}}', 'hold_timeout.a'),
-        ('hold_timeout: 1.0', "needs 'localizer:' or '/**:' with 'ros__parameters:'"),
+        ('hold_timeout: 1.0', "needs '/**:' or '/localizer:' with 'ros__parameters:' below it"),
+        (
+            '{lokalizer: {ros__parameters: {hold_timeout: 1.0}}, a: {b: {ros__parameters: {}}}}',
+            'has parameters of /lokalizer, /a/b and none of /localizer: rename the section',
+        ),
         ('/**: {ros__parameters: 3}', 'needs ros__parameters with names below'),
         ('', 'not a ROS parameter file'),
         ('a: [', 'not valid YAML'),

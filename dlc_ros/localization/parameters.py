@@ -6,7 +6,6 @@ All of it comes from the one place where parameters are declared,
 """
 
 import difflib
-import itertools
 import reprlib
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from dlc_ros.errors import ParameterError
 from dlc_ros.localization.declarations import Parameters
+from dlc_ros.localization.parameter_file import flatten, read_yaml
 
 __all__ = [
     'ParameterInfo',
@@ -26,6 +26,7 @@ __all__ = [
     'markdown_page',
     'markdown_table',
     'read_only_changes',
+    'read_yaml',
     'to_flat',
 ]
 
@@ -39,10 +40,6 @@ _CHANGEABLE = (
     'tracking.',
     'prior.',
 )
-
-# A file may name each parameter of each section once; a few lines of YAML can name more than fit
-# into memory.
-_MOST_NAMES = 10_000
 
 # Parameters that every ROS 2 node has; they are ROS's to check.
 ROS_OWN = ('use_sim_time', 'start_type_description_service', 'qos_overrides.')
@@ -93,7 +90,7 @@ def describe():
 
 def to_flat(parameters):
     """Flat dotted names -> plain values; arrays are lists, as ROS clients want them."""
-    return dict(_flatten(parameters.model_dump(), ''))
+    return dict(flatten(parameters.model_dump()))
 
 
 def from_flat(values):
@@ -130,55 +127,26 @@ def read_only_changes(old, new):
     ]
 
 
-def load_yaml(path, overrides=None, node_name='localizer'):
+def load_yaml(path, overrides=None, node_name='localizer', namespace='/'):
     """
     Read a ROS 2 parameter file.
 
-    Sections for ``/**``, ``/*`` and the node's own name apply, later ones win; the names of a
-    section may be nested or dotted. Parameters that every ROS node has (``use_sim_time``,
-    ``qos_overrides``) are left to ROS. Relative file names in it stay relative to the working
-    directory, as they do under ``ros2 launch``.
+    Parameters that every ROS node has (``use_sim_time``, ``qos_overrides``) are left to ROS.
+    Relative file names in it stay relative to the working directory, as they do under
+    ``ros2 launch``.
 
-    :param path: YAML file.
+    :param path: YAML file; see :func:`~dlc_ros.localization.parameter_file.read_yaml`.
     :param overrides: dict of flat names that win over the file.
+    :param node_name: name of the node that the file is for.
+    :param namespace: of that node.
     :raises ParameterError: see :func:`from_flat`; also for a file that is not such a file.
     """
-    flat = read_yaml(path, node_name)
+    flat = read_yaml(path, node_name, namespace)
     flat = {name: value for name, value in flat.items() if not name.startswith(ROS_OWN)}
     try:
         return from_flat({**flat, **(overrides or {})})
     except ParameterError as error:
         raise ParameterError(f'{path}: {error}') from None
-
-
-def read_yaml(path, node_name='localizer'):
-    """
-    Flat values of a ROS 2 parameter file as they stand there, ROS's own ones among them.
-
-    :param path: YAML file.
-    :raises ParameterError: it cannot be read or is not such a file.
-    """
-    try:
-        with open(path, encoding='utf-8') as stream:
-            document = yaml.safe_load(stream)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, 'strerror', None) or 'it is not text'
-        raise ParameterError(f'cannot read parameter file {path}: {reason}') from None
-    except yaml.YAMLError as error:
-        where = getattr(error, 'problem_mark', None)
-        line = f' line {where.line + 1}' if where else ''
-        raise ParameterError(f'{path}{line} is not valid YAML') from None
-    except RecursionError:
-        raise ParameterError(f'{path} is nested too deeply for a parameter file') from None
-    flat = {}
-    try:
-        for section in _sections(path, document, node_name):
-            flat.update(itertools.islice(_flatten(section, ''), _MOST_NAMES))
-    except RecursionError:
-        raise ParameterError(f'{path} is nested too deeply for a parameter file') from None
-    if len(flat) >= _MOST_NAMES:
-        raise ParameterError(f'{path} names more than {_MOST_NAMES} parameters')
-    return flat
 
 
 def markdown_table():
@@ -284,31 +252,6 @@ def _first_problem(error, infos):
     if name in infos:
         return f'{name} = {_shown(problem["input"])}: expected {infos[name].allowed}'
     return problem['msg'].removeprefix('Value error, ')
-
-
-def _flatten(tree, prefix):
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f'{prefix}{name}.')
-        else:
-            yield f'{prefix}{name}', list(value) if isinstance(value, tuple) else value
-
-
-def _sections(path, document, node_name):
-    layout = f"'{node_name}:' or '/**:' with 'ros__parameters:' below it"
-    if not isinstance(document, dict) or not any(
-        isinstance(section, dict) and 'ros__parameters' in section for section in document.values()
-    ):
-        raise ParameterError(f'{path} is not a ROS parameter file; it needs {layout}')
-    names = ('/**', '/*', node_name, f'/{node_name}', f'/**/{node_name}')
-    for name in document:
-        if name not in names:
-            continue
-        section = document[name]
-        values = section.get('ros__parameters') if isinstance(section, dict) else None
-        if not isinstance(values, dict):
-            raise ParameterError(f'{path}: section {name} needs ros__parameters with names below')
-        yield values
 
 
 if __name__ == '__main__':
