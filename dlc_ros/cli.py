@@ -223,6 +223,8 @@ def _run(options):
         with LocalizerNode(parameters, *names, sim_time) as node:
             if node.problems and (parameters.reference or parameters.objects.references):
                 return MISTAKE  # the node has logged what is wrong
+            for problem in node.problems:
+                logging.getLogger(options.name).warning(problem)
             node.run(stopped)
     return INTERRUPTED if stopped.signal == signal.SIGINT else ACCEPTED
 
@@ -266,8 +268,9 @@ def _play(options):
             if not player.wait_for_subscribers(options.wait, stopped) and not stopped.is_set():
                 _say(f'nobody subscribed within {options.wait:g} s; playing all the same')
             while not stopped.is_set():
-                _say(f'{player.play(stopped)} messages sent')
-                if not options.loop:
+                sent = player.play(stopped)
+                _say(f'{sent} messages sent')
+                if not options.loop or not sent:
                     break
     return INTERRUPTED if stopped.signal == signal.SIGINT else ACCEPTED
 

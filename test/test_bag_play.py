@@ -121,7 +121,7 @@ def test_playing_can_be_stopped(tmp_path):
         assert played(bag, ['/points'], stop=stop)[0] == 0
 
 
-@pytest.mark.parametrize('rate', [0.0, -1.0, float('nan')])
+@pytest.mark.parametrize('rate', [0.0, -1.0, float('nan'), float('inf')])
 def test_time_cannot_stand_still(tmp_path, rate):
     with Bag(write_with_recorder(tmp_path / 'recording')) as bag:
         with pytest.raises(DlcError, match='must be more than 0'):

@@ -151,6 +151,30 @@ def test_a_reference_that_cannot_be_used_ends_the_node(tmp_path):
     assert 'nowhere.ply' in line
 
 
+def test_a_node_without_a_reference_says_what_it_waits_for():
+    pytest.importorskip('cyclonedds')
+    pytest.importorskip('rosbags')
+    options = ('-p', f'dds.domain_id={free_domain()}', '-p', f'dds.network_interface={LOOPBACK}')
+    # Also what the launch files and a user that forgot the topic see.
+    with command('run', '-p', 'tracking.cloud_timeout=0.1', *options) as node:
+        said = node.lines_until('no cloud on points')
+        node.interrupt(signal.SIGTERM)
+        assert node.finish()[0] == 0
+    assert 'map mode: waiting for clouds on /points' in said
+    assert 'map: no reference is loaded: set it in the parameters or send' in said
+
+
+def test_an_empty_recording_is_not_played_for_ever(tmp_path):
+    pytest.importorskip('cyclonedds')
+    bag = pytest.importorskip('dlc_ros.node.bag')
+    with bag.Recorder(tmp_path / 'bag'):
+        pass
+    where = ('--domain', free_domain(), '--interface', LOOPBACK)
+    with command('play', tmp_path / 'bag', '--loop', '--wait', 0, *where) as player:
+        code, _, err = player.finish()
+    assert code == 0 and '0 messages sent' in err
+
+
 @pytest.mark.parametrize('arguments', [['--help'], ['register', '--help'], ['run', '--help']])
 def test_help_tells_how_to_use_it(capsys, arguments):
     code, out, _ = run(capsys, *arguments)

@@ -370,6 +370,8 @@ def test_topic_names_follow_ros():
         (lambda: participant('no-dash'), 'node name'),
         (lambda: participant('x', namespace='/1st'), 'namespace'),
         (lambda: Participant('x', domain_id=DOMAIN + 100, interface='nonsense0'), 'nonsense0'),
+        (lambda: Participant('x', domain_id=233), 'no DDS domain 233: they go from 0 to 232'),
+        (lambda: Participant('x', domain_id=-1), 'no DDS domain -1'),
         (lambda: distro_typestore('lunar'), "Unknown ROS 2 distribution 'lunar'"),
     ],
 )
@@ -377,6 +379,15 @@ def test_impossible_participant_is_one_line(make, words):
     with pytest.raises(DlcError, match=words) as caught:
         make()
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('distro', ['rolling', 'noetic'])
+def test_a_distribution_that_is_not_known_here_stops_nobody(distro):
+    code = 'from dlc_ros.node.definitions import distro_typestore; distro_typestore()'
+    with Process('-c', code, ROS_DISTRO=distro) as process:
+        status, _, said = process.finish()
+    assert status == 0, said
+    assert f"ROS_DISTRO is '{distro}': messages are taken as in jazzy" in said
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,15 @@ class Process:
     def running(self):
         return self._process.poll() is None
 
+    def lines_until(self, words):
+        """What it says on stderr, up to the line with these words."""
+        said = ''
+        for line in self._process.stderr:
+            said += line
+            if words in line:
+                break
+        return said
+
     def interrupt(self, number=signal.SIGINT):
         self._process.send_signal(number)
 

@@ -7,10 +7,8 @@ from dlc_ros.localization.intake import CloudRefused
 from dlc_ros.localization.output import AlignedCloud, Hypotheses, Output
 from dlc_ros.localization.registering import attempt, nothing_there
 from dlc_ros.localization.scene import Cloud
-from dlc_ros.localization.tracker import KnownPose
+from dlc_ros.localization.tracker import NO_REFERENCE, KnownPose
 from dlc_ros.localization.units import unit_doubt
-
-NO_REFERENCE = 'no reference is loaded: set it in the parameters or send ~/load_reference'
 
 
 class CloudPath:

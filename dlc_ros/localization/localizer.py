@@ -13,7 +13,7 @@ import time
 
 from dlc_ros.errors import DlcError, FileError, ParameterError
 from dlc_ros.localization.belief import Belief
-from dlc_ros.localization.cloud_path import NO_REFERENCE, CloudPath
+from dlc_ros.localization.cloud_path import CloudPath
 from dlc_ros.localization.initial_pose import checked_covariance
 from dlc_ros.localization.loading import Loading
 from dlc_ros.localization.map_mode import MapMode
@@ -22,7 +22,7 @@ from dlc_ros.localization.output import CommandResult, Output
 from dlc_ros.localization.parameters import read_only_changes
 from dlc_ros.localization.references import ReferenceLoader, make_registrar
 from dlc_ros.localization.saved_pose import PoseFile
-from dlc_ros.localization.tracker import Tracker
+from dlc_ros.localization.tracker import NO_REFERENCE, Tracker
 from dlc_ros.registration.se3 import nearest_rigid
 
 

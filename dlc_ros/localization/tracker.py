@@ -21,6 +21,8 @@ _REST = 1.0
 _SAME = 22.46
 _UNSTEADY = np.repeat([0.002, 0.002], 3)
 
+NO_REFERENCE = 'no reference is loaded: set it in the parameters or send ~/load_reference'
+
 
 class State(Enum):
     """What is known about a reference."""
@@ -64,7 +66,7 @@ class Tracker:
         self.name = name
         self.reference = reference
         self.state = State.WAITING
-        self.reason = 'no cloud yet' if reference else 'no reference'
+        self.reason = 'no cloud yet' if reference else NO_REFERENCE
         self.pose = None  # KnownPose or None
         self.failures = 0  # clouds in a row without an accepted pose
         self.search_seconds = 0.0  # what the last global search took; 0 before the first

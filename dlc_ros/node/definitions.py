@@ -1,6 +1,7 @@
 """Message definitions of ROS 2 without ROS 2, from rosbags; messages from plain values."""
 
 import functools
+import logging
 import os
 
 import numpy as np
@@ -9,21 +10,29 @@ from rosbags.typesys import Stores, get_typestore
 
 from dlc_ros.errors import DlcError
 
+_log = logging.getLogger(__name__)
+_USUAL = 'jazzy'
+
 
 @functools.cache
 def distro_typestore(distro=None):
     """
     Message definitions of a ROS 2 distribution.
 
-    :param distro: e.g. ``humble``; None takes ``ROS_DISTRO`` from the environment, else jazzy.
-        The definitions used here are the same since Humble but for ``ros_discovery_info``.
+    :param distro: e.g. ``humble``; None takes ``ROS_DISTRO`` from the environment, or jazzy where
+        that is not set or not known here (rolling, ROS 1). The definitions used here are the same
+        since Humble but for ``ros_discovery_info``.
+    :raises DlcError: ``distro`` is not known.
     """
-    distro = distro or os.environ.get('ROS_DISTRO') or 'jazzy'
-    try:
-        return get_typestore(Stores[f'ROS2_{distro.upper()}'])
-    except KeyError:
-        known = ', '.join(s.name[5:].lower() for s in Stores if s.name.startswith('ROS2_'))
-        raise DlcError(f'Unknown ROS 2 distribution {distro!r}; known: {known}.') from None
+    stores = {s.name[5:].lower(): s for s in Stores if s.name.startswith('ROS2_')}
+    if distro is None:
+        distro = os.environ.get('ROS_DISTRO') or _USUAL
+        if distro not in stores:
+            _log.warning('ROS_DISTRO is %r: messages are taken as in %s', distro, _USUAL)
+            distro = _USUAL
+    if distro not in stores:
+        raise DlcError(f'Unknown ROS 2 distribution {distro!r}; known: {", ".join(stores)}.')
+    return get_typestore(stores[distro])
 
 
 def build_message(typestore, type_name, values):

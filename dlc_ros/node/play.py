@@ -1,5 +1,6 @@
 """A recording on the wire: its messages at the pace of their recording, or at another."""
 
+import math
 import threading
 import time
 
@@ -27,12 +28,12 @@ class Player:
     :param clock: publish the recording's time on ``/clock``; a recorded one is left out.
     :param drop_parent: leave out transforms with this parent: ``map`` where the localizer is to
         say where the robot is; empty plays all.
-    :raises DlcError: a topic is not in the recording, the rate is not positive.
+    :raises DlcError: a topic is not in the recording, the rate is no positive number.
     """
 
     def __init__(self, bag, participant, topics=None, rate=1.0, clock=False, drop_parent=''):
-        if not rate > 0.0:
-            raise DlcError(f'The rate is {rate:g}; it must be more than 0.')
+        if not 0.0 < rate < math.inf:
+            raise DlcError(f'The rate is {rate:g}; it must be more than 0 and finite.')
         self._bag = bag
         self._rate = rate
         self._drop_parent = drop_parent

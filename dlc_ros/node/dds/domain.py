@@ -35,8 +35,9 @@ _LOOPBACK_DISCOVERY = """<Discovery><ParticipantIndex>auto</ParticipantIndex>
 <DiscoveredLocatorPruneDelay>inf</DiscoveredLocatorPruneDelay>
 <Peers><Peer address="localhost"/></Peers></Discovery>"""
 
-# Where DDS listens: DDSI-RTPS 2.5, section 9.6.2.3.
+# Where DDS listens: DDSI-RTPS 2.5, section 9.6.2.3; ports of higher domains are out of range.
 _PORT_BASE, _DOMAIN_GAIN = 7400, 250
+_HIGHEST_DOMAIN = 232
 
 # A process can configure a domain once; participants share it and the last one ends it.
 _domains = weakref.WeakValueDictionary()
@@ -45,8 +46,10 @@ _domains = weakref.WeakValueDictionary()
 def default_domain_id():
     """Domain that ROS 2 would use: ``ROS_DOMAIN_ID``, else 0."""
     text = os.environ.get('ROS_DOMAIN_ID') or '0'
-    if not text.isdigit() or int(text) > 232:
-        raise DlcError(f'ROS_DOMAIN_ID is {text!r}; it must be a number from 0 to 232.')
+    if not text.isdigit() or int(text) > _HIGHEST_DOMAIN:
+        raise DlcError(
+            f'ROS_DOMAIN_ID is {text!r}; it must be a number from 0 to {_HIGHEST_DOMAIN}.'
+        )
     return int(text)
 
 
@@ -64,7 +67,10 @@ def open_domain(domain_id, interface):
     Domain of this process with the project's settings; held by whoever keeps the result.
 
     :raises cyclonedds.core.DDSException: Cyclone DDS cannot use the interface or its settings.
+    :raises DlcError: there is no domain of this number.
     """
+    if not 0 <= domain_id <= _HIGHEST_DOMAIN:
+        raise DlcError(f'There is no DDS domain {domain_id}: they go from 0 to {_HIGHEST_DOMAIN}.')
     domain = _domains.get(domain_id)
     if domain is None:
         domain = _domains[domain_id] = Domain(domain_id, _configuration(interface))
