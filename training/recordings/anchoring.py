@@ -10,10 +10,15 @@ from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.registrar import Registrar
 from dlc_ros.registration.se3 import inverse, rotation_angle_deg, transform_points
 from dlc_training.recordings.scans import thin
+from dlc_training.recordings.trajectory import stand_upright
 
-# A place is searched for with the scans of so much way around it [median ranges]: they see more.
-_WINDOW = 1.0
-_MOST_SEARCHES = 120
+# Searches at most where every place and yaw is tried for one scan, what it looked through is
+# evidence and so few fail; and where nothing is known of the attitude. There the scans of so much
+# way about a place [median ranges], so many at most, are taken together: they see more.
+_MOST_UPRIGHT, _MOST_SEARCHES = 40, 120
+_WINDOW, _TOGETHER = 1.0, 12
+# Odometry may tilt so much [deg] in the reference while its sensor stands upright.
+_LEANING_DEG = 15.0
 # Two places found agree if odometry between them does, to so much [m, deg] and per metre of way.
 _AGREE_M, _AGREE_DEG = 0.25, 3.0
 _AGREE_PER_M, _AGREE_DEG_PER_M = 0.04, 0.5
@@ -31,14 +36,11 @@ class Anchored:
 
     :param poses: (N, 4, 4) ``T_reference_sensor``; ``known`` (N,) bool: near an accepted one.
     :param accepted: (N,) bool: the scan itself was registered and the gate accepted it.
-    :param searches: places that were searched for without a prior; ``found`` of them accepted.
     """
 
     poses: np.ndarray
     known: np.ndarray
     accepted: np.ndarray
-    searches: int
-    found: int
 
 
 def anchor(index, odometry, reference, weights, median_range, first=None, quiet=False):
@@ -46,9 +48,10 @@ def anchor(index, odometry, reference, weights, median_range, first=None, quiet=
     Place a recording in a reference that its odometry knows nothing of.
 
     Scans are searched for with the present weights until two of them agree with the odometry
-    between them; from there each scan is registered from where odometry carries the last
-    accepted one, forwards and backwards. A scan that the gate rejects takes its pose from
-    odometry between accepted neighbours, so the hard ones are labelled as well.
+    between them, where the sensor stands upright first as a node does in map mode; from there
+    each scan is registered from where odometry carries the last accepted one, forwards and
+    backwards. A scan that the gate rejects takes its pose from odometry between accepted
+    neighbours, so the hard ones are labelled as well.
 
     :param index: :class:`~dlc_training.recordings.index.Index`.
     :param odometry: (N, 4, 4) of its scans, exact over short ways.
@@ -59,79 +62,92 @@ def anchor(index, odometry, reference, weights, median_range, first=None, quiet=
     :return: :class:`Anchored`.
     :raises DlcError: the recording cannot be placed.
     """
-    registrar = Registrar(reference, weights, RegistrationOptions(device='cpu'))
     way = np.concatenate(
         [[0.0], np.cumsum(np.linalg.norm(np.diff(odometry[:, :3, 3], axis=0), axis=1))]
     )
-    searches = found = 0
     if first is not None:
-        seeds = [(0, first)]
+        start, pose = 0, first
     else:
-        seeds, searches, found = _search(index, odometry, way, registrar, median_range, quiet)
-    poses = odometry.copy()
-    accepted = np.zeros(len(index), bool)
-    start, pose = seeds[0]
+        start, pose = _found(index, odometry, way, reference, weights, median_range, quiet)
+    carried = pose @ inverse(odometry[start]) @ odometry
+    registrar = _registrar(reference, weights, stand_upright(carried, _LEANING_DEG))
+    poses, accepted = _followed(index, odometry, way, registrar, start, pose, quiet)
+    if not accepted.any():
+        raise DlcError('the recording could not be placed: no scan was accepted near its start')
+    known = _bridge(poses, odometry, accepted, way, _LONGEST_BRIDGE * median_range)
+    return Anchored(poses, known, accepted)
+
+
+def _registrar(reference, weights, upright):
+    return Registrar(reference, weights, RegistrationOptions(device='cpu', upright=upright))
+
+
+def _found(index, odometry, way, reference, weights, median_range, quiet):
+    """A scan and its pose (4, 4), which another one agrees with."""
+    tried = recognised = 0
+    for upright in (True, False):  # of a sensor that does not stand upright the gate takes none
+        registrar = _registrar(reference, weights, upright)
+
+        def cloud_of(n, upright=upright):
+            """What one sensor sees from its own place, or what lies about it."""
+            return index.scan(n) if upright else _gathered(index, odometry, way, n, median_range)
+
+        numbers = _spread(len(index), _MOST_UPRIGHT if upright else _MOST_SEARCHES)
+        answers = []
+        for n in tqdm(numbers, 'searching', unit='place', disable=quiet or None, leave=False):
+            try:
+                answer = registrar.register(cloud_of(n))
+            except CloudError:
+                continue
+            if not answer.accepted:
+                continue
+            for other, pose in answers:
+                apart = abs(way[n] - way[other])
+                if _agree(pose, answer.transform, odometry[other], odometry[n], apart):
+                    return n, answer.transform
+            answers.append((n, answer.transform))
+        tried, recognised = tried + len(numbers), recognised + len(answers)
+    raise DlcError(
+        f'the recording could not be placed in the reference: {recognised} of {tried} searches '
+        'were accepted with the present weights, and no two of them agree with the way between '
+        'them; give --initial-pose (of the first cloud in the reference), or poses in the '
+        "reference's frame as --trajectory"
+    )
+
+
+def _spread(count, most):
+    """At most so many of 0..count-1, early ones spread over all of them: golden steps."""
+    steps = (np.arange(min(most, count)) * 0.618034 % 1 * count).astype(int)
+    return list(dict.fromkeys(steps.tolist()))
+
+
+def _gathered(index, odometry, way, n, median_range):
+    """Scans about one, in its frame, as one cloud (N, 3)."""
+    near = np.flatnonzero(np.abs(way - way[n]) <= _WINDOW * median_range)
+    near = near[np.linspace(0, len(near) - 1, min(len(near), _TOGETHER)).astype(int)]
+    back = inverse(odometry[n])
+    cloud = [transform_points(back @ odometry[m], index.scan(m)) for m in near]
+    return thin(np.concatenate(cloud).astype(float))
+
+
+def _followed(index, odometry, way, registrar, start, pose, quiet):
+    """From one scan's pose on, both ways: poses (N, 4, 4), and which were accepted (N,)."""
+    poses, accepted = odometry.copy(), np.zeros(len(index), bool)
     runs = (range(start, len(index)), range(start - 1, -1, -1))
     with tqdm(
-        total=len(index),
-        desc='placing',
-        unit='scan',
-        disable=quiet or None,
-        leave=False,
+        total=len(index), desc='placing', unit='scan', disable=quiet or None, leave=False,
         mininterval=1,
-    ) as bar:
+    ) as bar:  # fmt: skip
         for run in runs:
             last, at = pose, start
             for n in run:
                 guess = last @ inverse(odometry[at]) @ odometry[n]
-                moved = abs(way[n] - way[at])
-                answer = _near(registrar, index.scan(n), guess, moved)
+                answer = _near(registrar, index.scan(n), guess, abs(way[n] - way[at]))
                 if answer is not None:
                     poses[n], accepted[n] = answer, True
                     last, at = answer, n
                 bar.update()
-    if not accepted.any():
-        raise DlcError('the recording could not be placed: no scan was accepted near its start')
-    known = _bridge(poses, odometry, accepted, way, _LONGEST_BRIDGE * median_range)
-    return Anchored(poses, known, accepted, searches, found)
-
-
-def _search(index, odometry, way, registrar, median_range, quiet):
-    """Two places found without a prior that agree; returns [(scan, pose)], searches, accepted."""
-    count = min(_MOST_SEARCHES, len(index))
-    # Golden steps: early searches are spread over the whole recording.
-    order = np.unique(
-        (np.arange(count) * 0.618034 % 1 * len(index)).astype(int), return_index=True
-    )
-    order = order[0][np.argsort(order[1])]
-    answers = []
-    for done, n in enumerate(
-        tqdm(order, 'searching', unit='place', disable=quiet or None, leave=False, mininterval=1),
-        1,
-    ):
-        near = np.flatnonzero(np.abs(way - way[n]) <= _WINDOW * median_range)
-        near = near[np.linspace(0, len(near) - 1, min(len(near), 12)).astype(int)]
-        cloud = np.concatenate(
-            [transform_points(inverse(odometry[n]) @ odometry[m], index.scan(m)) for m in near]
-        )
-        try:
-            answer = registrar.register(thin(cloud.astype(float)))
-        except CloudError:
-            continue
-        if not answer.accepted:
-            continue
-        for other, pose in answers:
-            if _agree(
-                pose, answer.transform, odometry[other], odometry[n], abs(way[n] - way[other])
-            ):
-                return [(int(n), answer.transform)], done, len(answers) + 1
-        answers.append((int(n), answer.transform))
-    raise DlcError(
-        f'the recording could not be placed in the reference: {len(answers)} of {len(order)} '
-        'places were recognised by the present weights, and no two of them agree with the way '
-        'between them; give --initial-pose (of the first cloud in the reference), or poses in the '
-        "reference's frame as --trajectory"
-    )
+    return poses, accepted
 
 
 def _agree(first, second, odometry_first, odometry_second, way):

@@ -18,9 +18,6 @@ from dlc_training.recordings.files import read_json, write_json
 # that, within this share of their median range.
 SUCCESS_DEG, SUCCESS_M, _SUCCESS_SHARE = 1.0, 0.2, 0.1
 
-
-# Sensors that lean by no more than this in the reference [deg] stand upright.
-_LEANING_DEG = 5.0
 # How far the middle of a window is off the scan's, at most, in its own radii.
 _AWAY = 1 / 3
 # Of the files of answers: those of another layout are not read.
@@ -39,24 +36,20 @@ def spread(numbers, most):
     return numbers[np.unique(np.linspace(0, len(numbers) - 1, most).round().astype(int))]
 
 
-def stand_upright(poses):
-    """Whether all sensors (N, 4, 4) stand upright in the reference."""
-    return bool((poses[:, 2, 2] > np.cos(np.radians(_LEANING_DEG))).all())
-
-
-def judge_held_out(folder, index, poses, numbers, reference, weights, median_range, quiet=False):
+def judge_held_out(
+    folder, index, poses, numbers, reference, weights, median_range, upright, quiet=False
+):
     """
-    Register held-out scans against the whole reference, nothing known beforehand.
+    Register held-out scans against the whole reference, nothing known of their places.
 
-    Where the sensor stands upright, that is known, as it is to a node in map mode. Every answer
-    is kept in ``folder`` as it comes, so an interrupted judgement goes on.
+    Every answer is kept in ``folder`` as it comes, so an interrupted judgement goes on.
 
     :param poses: (N, 4, 4) ``T_reference_sensor`` of all scans; those of ``numbers`` are judged.
     :param weights: :class:`~dlc_ros.registration.weights.LoadedWeights`.
+    :param upright: whether the sensor is known to stand upright, as it is to a node in map mode.
     :return: dict of lists, one entry a scan: ``number``, ``rotation_deg``, ``translation_m``,
         ``success``, ``accepted``, ``status``, ``cpu_ms``.
     """
-    upright = stand_upright(poses[numbers])
     options = RegistrationOptions(device='cpu', upright=upright)
     registrars = []  # one, made when the first scan has no answer yet
 

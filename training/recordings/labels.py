@@ -26,6 +26,8 @@ class Labelled:
     :param in_map: (N,) bool: the scan is part of the reference, so it cannot be judged by it.
     :param is_truth: whether the poses were measured, not made from the clouds that they label.
     :param text: where they come from, for people.
+    :param z_is_up: whether that axis of the reference is known to be up: of a map that is given
+        it is, as for a node in map mode.
     """
 
     poses: np.ndarray
@@ -34,6 +36,7 @@ class Labelled:
     in_map: np.ndarray
     is_truth: bool
     text: str
+    z_is_up: bool = True
 
 
 class Labels:
@@ -92,7 +95,8 @@ class Labels:
         )['points']
         write_cloud(self.out / 'map.ply', points)
         measured = not (self.trajectory.drifts or self.trajectory.self_made)
-        return Labelled(poses, everywhere, points, in_map, measured, text)
+        up = self.trajectory.z_is_up
+        return Labelled(poses, everywhere, points, in_map, measured, text, up)
 
     def _fits(self, own, reference):
         numbers = np.unique(np.linspace(0, len(own) - 1, _PROBED).astype(int))

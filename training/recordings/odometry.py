@@ -44,6 +44,7 @@ def lidar_odometry(recording, survey, folder=None, quiet=False):
         f'LiDAR odometry (kiss-icp) on {survey.cloud_topic}: the recording has no poses',
         drifts=True,
         self_made=True,
+        z_is_up=False,
     )
 
 

@@ -30,6 +30,9 @@ def write_results(out, options, prepared, summary, judged, places):
     ]
     records = [json.loads(line) for line in (out / 'run' / 'log.jsonl').read_text().splitlines()]
     reference = prepared.labels.reference
+    known = 'In the whole reference the sensor is known to stand upright.'
+    if not summary['upright']:
+        known = 'Nothing is known of the attitude in the whole reference.'
     shown = [
         (
             'What was trained on',
@@ -38,9 +41,9 @@ def write_results(out, options, prepared, summary, judged, places):
         ),
         (
             'Held-out scans',
-            f'Right: within {limits[0]:g} deg and {limits[1]:.2g} m. In the whole reference a '
-            'sensor that stands upright is known to; in the part about the scan nothing is known '
-            'of its attitude, and the network answers alone. A robot uses accepted answers only.',
+            f'Right: within {limits[0]:g} deg and {limits[1]:.2g} m. {known} In the part about '
+            'the scan nothing is known of its attitude, and the network answers alone. A robot '
+            'uses accepted answers only.',
             pictures.outcome_picture(places, reference, judged, prepared.median_range),
         ),
         (
@@ -70,24 +73,24 @@ def write_results(out, options, prepared, summary, judged, places):
 
 
 def _result_rows(summary, everywhere, limits):
+    alone = summary['wrong_in_windows']
     within = f'{limits[0]:g} deg / {limits[1]:.2g} m'
     rows = [
         ('', 'problems', 'old weights', 'new weights', 'difference [points]', '95 % interval'),
         _row(f'held-out scans in the whole reference, within {within}', summary['held_out']),
         _row('of these accepted by the gate as well', summary['accepted']),
-        (
-            'wrong answers that the gate accepted',
-            summary['held_out']['count'],
-            *summary['wrong'].values(),
-            '',
-            '',
-        ),
+        _wrong('wrong answers that the gate accepted', summary['held_out'], summary['wrong']),
         ('what the gate says of the others', '', *map(_said, everywhere), '', ''),
         _row('held-out scans in the part of the reference about them', summary['windows']),
+        _wrong('wrong answers there that the gate accepted', summary['windows'], alone),
     ]
     if summary['benchmark']:
         rows.append(_row('generated shapes (so3-crop): what was forgotten', summary['benchmark']))
     return rows
+
+
+def _wrong(name, compared, counts):
+    return (name, compared['count'], counts['old'], counts['new'], '', '')
 
 
 def _said(judged):

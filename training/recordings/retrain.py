@@ -19,7 +19,11 @@ from dlc_training.recordings.planning import dry_run
 from dlc_training.recordings.preparation import prepare
 from dlc_training.recordings.results import EVERYWHERE, NEARBY, write_results
 from dlc_training.recordings.settings import NONE, source_of, training_config
-from dlc_training.recordings.trajectory import Trajectory, read_trajectory
+from dlc_training.recordings.trajectory import (
+    Trajectory,
+    read_trajectory,
+    stand_upright,
+)
 from dlc_training.recordings.verdict import compare, compare_scans, verdict
 
 # The constants of the gate in a model card. A few hundred steps hardly move what the evidence
@@ -136,30 +140,28 @@ def _judge(options, prepared, old, weights, out):
     numbers = spread(numbers, options.judge_scans)
     cache = out / 'judged'
     print(f'judging old and new weights on {len(numbers)} held-out scans', flush=True)
-    judged = {
-        problem: [
-            judge(
-                cache, prepared.index, poses, numbers, prepared.labels.reference, which,
-                prepared.median_range, options.quiet,
-            )
-            for which in (old, new)
-        ]
-        for problem, judge in ((EVERYWHERE, judge_held_out), (NEARBY, judge_in_windows))
-    }  # fmt: skip
+    upright = prepared.labels.z_is_up and stand_upright(poses[numbers])
+    common = cache, prepared.index, poses, numbers, prepared.labels.reference
+    judged = {EVERYWHERE: [], NEARBY: []}
+    for which in (old, new):
+        problem = *common, which, prepared.median_range
+        judged[EVERYWHERE].append(judge_held_out(*problem, upright, options.quiet))
+        judged[NEARBY].append(judge_in_windows(*problem, options.quiet))
     right, accepted = (
         [np.array(found[name], bool) for found in judged[EVERYWHERE]]
         for name in ('success', 'accepted')
     )
-    wrong = [int((a & ~r).sum()) for a, r in zip(accepted, right, strict=True)]
     summary = {
         'command': options.command_line,
         'weights_sha256': new.sha256,
         'old_sha256': old.sha256,
         'held_out_is_truth': is_truth,
+        'upright': upright,
         'held_out': compare_scans(*right),
         'accepted': compare_scans(*(a & r for a, r in zip(accepted, right, strict=True))),
-        'wrong': dict(zip(('old', 'new'), wrong, strict=True)),
+        'wrong': _wrong(judged[EVERYWHERE]),
         'windows': compare_scans(*(found['success'] for found in judged[NEARBY])),
+        'wrong_in_windows': _wrong(judged[NEARBY]),
         'benchmark': None,
     }
     if options.benchmark_pairs:
@@ -173,6 +175,15 @@ def _judge(options, prepared, old, weights, out):
     places = prepared.labels.poses[:, :3, 3].copy()
     places[numbers] = poses[numbers, :3, 3]
     return {**summary, 'deploy': deploy, 'verdict': sentence}, judged, places
+
+
+def _wrong(both):
+    """How many wrong answers of the old and of the new weights the gate accepted."""
+    counts = [
+        sum(a and not r for a, r in zip(found['accepted'], found['success'], strict=True))
+        for found in both
+    ]
+    return dict(zip(('old', 'new'), counts, strict=True))
 
 
 def _measured(path, prepared):

@@ -24,6 +24,8 @@ class Trajectory:
     :param provenance: one sentence for people: where they come from.
     :param drifts: whether they are exact over short ways only (odometry).
     :param self_made: whether they were made from the clouds that they are to label.
+    :param z_is_up: whether that axis of the frame is known to be up, as ROS wants it (REP-103);
+        that of a camera's first image looks ahead.
     """
 
     stamps_ns: np.ndarray
@@ -32,6 +34,7 @@ class Trajectory:
     provenance: str
     drifts: bool
     self_made: bool = False
+    z_is_up: bool = True
 
     def at(self, stamps_ns, longest_gap_s=LONGEST_GAP_S):
         """Poses (M, 4, 4) at stamps (M,), and (M,) bool: known; never beyond the ends or a gap."""
@@ -51,6 +54,11 @@ def way_length(places, step=0.05):
         if moved >= step:
             total, last = total + moved, place
     return total
+
+
+def stand_upright(poses, leaning_deg=5.0):
+    """Whether all sensors (N, 4, 4) stand upright in the frame of their poses, to so much."""
+    return bool((poses[:, 2, 2] > np.cos(np.radians(leaning_deg))).all())
 
 
 def read_trajectory(path, cloud_stamps_ns):

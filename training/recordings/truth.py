@@ -189,8 +189,9 @@ def _from_file(survey, wishes):
             f'{reasons[-1]}; give --trajectory-frame another frame, or poses of the sensor'
         )
     found = Trajectory(
-        stamps, poses @ mount, 'trajectory file', f'trajectory file {wishes.trajectory}', False
-    )
+        stamps, poses @ mount, 'trajectory file', f'trajectory file {wishes.trajectory}', False,
+        z_is_up=False,
+    )  # fmt: skip
     share = float(found.at(survey.stamps_ns)[1].mean())
     if share < _LEAST_KNOWN:
         raise DlcError(
