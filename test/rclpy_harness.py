@@ -71,10 +71,14 @@ class Harness:
         wait_for(lambda: self.peer.points.get_subscription_count() == 1)
 
     def change_state(self, transition, name=None):
+        """Ask for a transition by its label or its number; returns whether it succeeded."""
         from lifecycle_msgs.srv import ChangeState
 
         request = ChangeState.Request()
-        request.transition.label = transition
+        if isinstance(transition, str):
+            request.transition.label = transition
+        else:
+            request.transition.id = transition
         name = name or self.node.get_name()
         return self.call(ChangeState, f'/{name}/change_state', request).success
 

@@ -57,6 +57,24 @@ def test_cleanup_leaves_no_endpoint_and_configure_works_again(start, reference):
     assert harness.change_state('shutdown')
 
 
+def test_a_transition_that_the_state_does_not_have_is_refused_and_the_node_goes_on(
+    start, reference
+):
+    harness = start('asked', reference=str(reference), registration__use_predictor=False)
+    configure, cleanup, activate, deactivate = 1, 2, 3, 4  # lifecycle_msgs/Transition
+    for transition, impossible in (
+        (None, (activate, deactivate, cleanup, 77)),
+        (configure, (configure, deactivate)),
+        (activate, (configure, activate, cleanup)),
+        (deactivate, (deactivate,)),
+        (cleanup, (cleanup, deactivate)),
+    ):
+        assert transition is None or harness.change_state(transition)
+        for number in impossible:
+            assert not harness.change_state(number)
+    assert harness.change_state('shutdown')
+
+
 @pytest.mark.scenario(
     'scenarios', 'configure, activate, deactivate, cleanup over and over: nothing is left', 'rclpy'
 )

@@ -2,6 +2,7 @@
 
 import traceback
 
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
@@ -23,6 +24,7 @@ class LocalizerNode(LifecycleNode):
     def __init__(self, name='localizer', **options):
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
         self._session = None  # between configure and cleanup
+        self._survive_impossible_transitions()
         declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
@@ -74,6 +76,26 @@ class LocalizerNode(LifecycleNode):
         """Go back to where the node can be configured again."""
         self._end_session()
         return TransitionCallbackReturn.SUCCESS
+
+    def _survive_impossible_transitions(self):
+        """
+        Answer "no success" to a transition that the state does not have.
+
+        rclpy lets it end the process, without an answer (ros2/rclpy#1209), and nav2's lifecycle
+        manager asks for such transitions when it shuts down.
+        """
+        (service,) = (s for s in self.services if s.srv_type is ChangeState)
+        change_state = service.callback
+
+        def answer(request, response):
+            try:
+                return change_state(request, response)
+            except RuntimeError as error:
+                self.get_logger().error(f'transition {request.transition.id} refused: {error}')
+                response.success = False
+                return response
+
+        service.callback = answer
 
     def _end_session(self):
         if self._session is not None:
