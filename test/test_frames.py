@@ -188,7 +188,7 @@ def test_the_page_names_tests_that_exist():
     folder = Path(__file__).resolve().parent
     page = (folder.parent / 'docs' / 'frames.md').read_text(encoding='utf-8')
     file, named = None, 0
-    for token in re.findall(r'`((?:\.\.\.|test_)[\w.]*)`', page):
+    for token in re.findall(r'`((?:\.\.\.|[\w/]*test_)[\w.]*)`', page):
         if token.endswith('.py'):
             file = (folder / token).read_text(encoding='utf-8')
             continue

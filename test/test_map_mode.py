@@ -175,3 +175,16 @@ def test_the_aligned_cloud_lies_on_the_map(rig):
     (aligned,) = rig.scan(0.0).aligned
     assert aligned.frame == 'map'
     np.testing.assert_allclose(aligned.points(), rig.cloud, atol=1e-5)
+
+
+def test_a_filter_may_publish_the_transform_from_the_poses(tmp_path):
+    """An EKF takes the poses in and publishes map -> odom: nobody else may."""
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'publish_tf': False})
+    for i in range(3):
+        output = rig.scan(0.1 * i)
+        assert output.transforms == ()
+        robot = MAP_FROM_ODOM @ odom_from_base(0.1 * i)
+        np.testing.assert_allclose(output.poses[0].matrix, robot, atol=1e-9)
+        assert rig.localizer.on_timer(at(0.1 * i + 0.05)).transforms == ()
+    rig.localizer.on_transform('map', 'odom', at(0.3), names=lambda: ['/ekf'])
+    assert rig.status('output').level == 0, 'it is the one that should'

@@ -149,6 +149,13 @@ def test_with_several_objects_commands_must_name_one(tmp_path):
     assert [t.child for t in seen(rig, 0).transforms] == ['mug', 'box', 'lid']
 
 
+def test_poses_come_without_transforms_where_those_are_not_wanted(tmp_path):
+    rig = object_rig(tmp_path, publish_tf=False)
+    output = seen(rig, 0)
+    assert output.transforms == ()
+    np.testing.assert_allclose(output.poses[0].matrix, CAMERA_FROM_MUG, atol=1e-9)
+
+
 def test_no_object_is_its_own_parent(tmp_path):
     rig = object_rig(tmp_path, **{'frames.parent': 'world'})
     result = rig.localizer.load_reference(f'world={rig.files["map"]}')

@@ -112,6 +112,7 @@ _OBJECT = {'mode': 'object', 'objects.names': ['a'], 'objects.references': ['x']
             for frame in ('frames.parent', 'frames.cloud', 'objects.fixed_frame')
         ),
         ({**_OBJECT, 'mode': 'map'}, 'objects.names are looked for in mode: object'),
+        ({**_OBJECT, 'initial_pose.set': True}, "initial_pose is the robot's"),
         ({**_OBJECT, 'reference': 'map.pcd'}, 'reference is for mode: map'),
         ({'frames.map': ''}, 'must not be empty'),
         ({'frames.odom': 'map'}, 'must differ'),

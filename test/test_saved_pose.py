@@ -17,6 +17,7 @@ from rig import (
     pose,
     seen,
 )
+from scipy.spatial.transform import Rotation
 
 from dlc_ros.errors import FileError
 from dlc_ros.localization.saved_pose import SavedPose, read_poses, write_poses
@@ -56,6 +57,19 @@ def test_a_restarted_node_begins_where_the_last_one_ended(tmp_path, file):
     assert (deviations[3:] >= second.parameters.prior.initial_rotation).all()
 
 
+def test_the_odometry_carries_a_saved_pose_on_until_it_is_confirmed(tmp_path, file):
+    first = started(tmp_path, file)
+    first.scan(0.0)
+    first.localizer.close()
+    second = started(tmp_path, file)
+    second.registrar.verdicts.append(REJECTED)
+    second.scan(0.0)
+    second.scan(1.0)
+    np.testing.assert_allclose(
+        second.calls[1].init, MAP_FROM_ODOM @ odom_from_base(1.0), atol=1e-9
+    )
+
+
 def test_a_saved_pose_that_is_wrong_by_now_is_given_up(tmp_path, file):
     first = started(tmp_path, file)
     first.scan(0.0)
@@ -81,6 +95,39 @@ def test_a_pose_of_another_reference_is_not_used(tmp_path, file):
     assert sum(problem in text for text in second.messages) == 1
     second.scan(1.0)
     assert second.calls[0].init is None
+
+
+STATION = {
+    'initial_pose.set': True,
+    **{f'initial_pose.{axis}': float(i + 1) for i, axis in enumerate('xyz')},
+    **{f'initial_pose.{turn}': 0.1 * (i + 1) for i, turn in enumerate(('roll', 'pitch', 'yaw'))},
+}
+
+
+def test_a_configured_pose_is_where_the_first_search_begins(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', **STATION})
+    assert rig.localizer.on_timer(at(0)).transforms == (), 'nothing before a cloud confirms it'
+    assert rig.scan(0.0).transforms == (), 'the robot is 11 m from where that says it is'
+    expected = pose(translation=(1, 2, 3))
+    expected[:3, :3] = Rotation.from_euler('xyz', [0.1, 0.2, 0.3]).as_matrix()
+    np.testing.assert_allclose(rig.calls[0].init, expected, atol=1e-12)
+    deviations = np.sqrt(np.diag(rig.calls[0].init_covariance))
+    assert (deviations[:3] >= rig.parameters.prior.initial_translation).all()
+    assert (deviations[3:] >= rig.parameters.prior.initial_rotation).all()
+    rig.localizer.relocalize()
+    rig.scan(0.1)
+    assert rig.calls[-1].init is None, 'it was where the robot started, not where it is'
+
+
+def test_a_saved_pose_is_newer_than_a_configured_one(tmp_path, file):
+    first = started(tmp_path, file)
+    first.scan(0.0)
+    first.localizer.close()
+    second = started(tmp_path, file, **STATION)
+    second.scan(0.0)
+    np.testing.assert_allclose(
+        second.calls[0].init, MAP_FROM_ODOM @ odom_from_base(0.0), atol=1e-9
+    )
 
 
 def test_a_reference_that_is_loaded_later_finds_its_pose_once(tmp_path, file):

@@ -225,6 +225,23 @@ class PriorGrowth(_Group):
     )
 
 
+class InitialPose(_Group):
+    """Map mode: where the robot is when the node starts, as at a charging station."""
+
+    set: bool = setting(
+        False,
+        'Map mode: begin the search of the first reference at this pose of frames.base in '
+        'frames.map, with the uncertainty of prior.initial_*. A pose from saved_pose.file is '
+        'preferred, a pose on topics.initial_pose replaces it.',
+    )
+    x: float = setting(0.0, 'Position.', 'm', ge=-1e7, le=1e7)
+    y: float = setting(0.0, 'Position.', 'm', ge=-1e7, le=1e7)
+    z: float = setting(0.0, 'Position.', 'm', ge=-1e7, le=1e7)
+    roll: float = setting(0.0, 'Turn about the fixed x axis, first.', 'rad', ge=-6.3, le=6.3)
+    pitch: float = setting(0.0, 'Turn about the fixed y axis, second.', 'rad', ge=-6.3, le=6.3)
+    yaw: float = setting(0.0, 'Turn about the fixed z axis, third.', 'rad', ge=-6.3, le=6.3)
+
+
 class SavedPose(_Group):
     """The last accepted pose on disk, to start from after a restart."""
 
@@ -273,6 +290,11 @@ class Parameters(_Group):
         '', 'Map mode: point cloud file of the map, in metres; empty waits for one to be loaded.'
     )
     weights: str = setting('', 'Weights of the predictor; empty takes the ones in the package.')
+    publish_tf: bool = setting(
+        True,
+        'Publish transforms; false publishes poses alone, for a filter (such as '
+        "robot_localization's) that takes them in and publishes map -> odom itself.",
+    )
     publish_map_to_base: bool = setting(
         False,
         'Map mode without odometry: publish map -> base_link. Refused when frames.odom is set '
@@ -308,6 +330,7 @@ class Parameters(_Group):
     deskew: Deskew = Deskew()
     tracking: Tracking = Tracking()
     prior: PriorGrowth = PriorGrowth()
+    initial_pose: InitialPose = InitialPose()
     saved_pose: SavedPose = SavedPose()
     dds: Dds = Dds()
     registration: NodeRegistration = NodeRegistration()
@@ -336,6 +359,11 @@ class Parameters(_Group):
             raise ValueError(
                 'reference is for mode: map; in mode: object give objects.names and '
                 'objects.references'
+            )
+        if self.mode == 'object' and self.initial_pose.set:
+            raise ValueError(
+                "initial_pose is the robot's, in mode: map; send an object's to "
+                '~/<object>/initialpose'
             )
         return self
 

@@ -85,19 +85,20 @@ class Loading:
         return belief.done(f'weights {path or "of the package"} loaded')
 
     def _use(self, reference):
-        """Give a reference to its tracker; a first one is searched where its pose was saved."""
+        """Give a reference to its tracker; a first one is searched where its pose was last."""
         belief, name = self._belief, reference.cloud.name
         tracker = belief.trackers.setdefault(name, Tracker(name))
         first = tracker.reference is None
         tracker.use(reference)
         if not first:
             return
-        known = self._pose_file.pose_in(reference.cloud, belief.parameters.prior)
-        if known is not None:
-            tracker.start_from(known, 'a pose was saved')
-            belief.log.info(f'{name}: searching near the pose that was saved')
-        elif self._pose_file.problem:
+        saved = self._pose_file.pose_in(reference.cloud, belief.parameters.prior)
+        if saved is None and self._pose_file.problem:
             belief.log.warning(self._pose_file.problem)
+        known, which = saved or belief.mode.configured_pose(), 'saved' if saved else 'configured'
+        if known is not None:
+            tracker.start_from(known, f'a pose was {which}')
+            belief.log.info(f'{name}: searching near the pose that was {which}')
 
     def _name_and_file(self, path):
         parameters = self._belief.parameters

@@ -13,6 +13,8 @@ from dlc_ros.registration.se3 import (
     compose,
     covariance_of_compose,
     inverse,
+    make_transform,
+    matrix_from_rpy,
     transform_points,
 )
 
@@ -69,6 +71,8 @@ class MapMode:
     def child(self, _name):
         """Name of the frame that gets its parent from here, or None."""
         frames = self.parameters.frames
+        if not self.parameters.publish_tf:
+            return None
         return frames.odom or (frames.base if self.parameters.publish_map_to_base else None)
 
     def region(self, points, _prior, _cloud):
@@ -100,8 +104,9 @@ class MapMode:
         if frames.odom:
             matrix = compose(transform, inverse(scene.fixed_from_source))
             correction = StampedTransform(frames.map, frames.odom, scene.stamp_ns, matrix)
-            return self._held.take(correction, tolerance, fresh)
-        if not self.parameters.publish_map_to_base:
+            given = self._held.take(correction, tolerance, fresh)
+            return given if self.parameters.publish_tf else ()
+        if not (self.parameters.publish_map_to_base and self.parameters.publish_tf):
             return ()
         parent = self._parent_of(frames.base)
         if parent is not None and not (self._gave_parent and parent == frames.map):
@@ -120,6 +125,8 @@ class MapMode:
         A map -> base_link is never repeated: without odometry it is wrong once the robot moves on.
         """
         parameters = self.parameters
+        if not parameters.publish_tf:
+            return None
         return self._held.repeat(now_ns, parameters.transform_tolerance, parameters.hold_timeout)
 
     def expired(self, now_ns):
@@ -129,6 +136,21 @@ class MapMode:
     def restart(self):
         """Time jumped."""
         self._held.restart()
+
+    def configured_pose(self):
+        """Pose of the robot in the map that ``initial_pose`` sets, or None."""
+        given, growth = self.parameters.initial_pose, self.parameters.prior
+        if not given.set:
+            return None
+        rotation = matrix_from_rpy((given.roll, given.pitch, given.yaw))
+        deviations = np.repeat([growth.initial_translation, growth.initial_rotation], 3)
+        return KnownPose(
+            make_transform(rotation, (given.x, given.y, given.z)),
+            np.diag(deviations**2),
+            None,
+            self.parameters.frames.base,
+            accepted=False,
+        )
 
     def given_pose(self, stamp_ns, frame_id, matrix, covariance, _cloud_frame):
         """

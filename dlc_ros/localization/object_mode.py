@@ -76,8 +76,8 @@ class ObjectMode:
         )
 
     def child(self, name):
-        """Name of the frame that gets its parent from here: the object's."""
-        return name
+        """Name of the frame that gets its parent from here, the object's, or None."""
+        return name if self.parameters.publish_tf else None
 
     def region(self, points, prior, cloud):
         """
@@ -125,6 +125,8 @@ class ObjectMode:
 
         :raises TransformUnavailable: the cloud's frame is called as the object is.
         """
+        if not self.parameters.publish_tf:
+            return ()
         frame = self.frame(scene)
         if frame == name:
             raise TransformUnavailable(
@@ -143,6 +145,10 @@ class ObjectMode:
 
     def restart(self):
         """Time jumped: nothing is held."""
+
+    def configured_pose(self):
+        """Give None: nobody knows beforehand where an object lies."""
+        return None
 
     def given_pose(self, stamp_ns, frame_id, matrix, covariance, cloud_frame):
         """

@@ -91,6 +91,12 @@ class Tracker:
         """
         prior = None
         if self.pose is not None:
+            if self.pose.stamp_ns is None:  # it holds now; from here on the motion counts
+                self.pose = replace(
+                    self.pose,
+                    stamp_ns=scene.stamp_ns,
+                    fixed_from_source=scene.fixed_from_source,
+                )
             prior = self._resting(scene) or predict(self.pose, scene, growth)
             if prior is None:
                 self._give_up('the last pose says too little about where the sensor is now')
@@ -222,8 +228,7 @@ def predict(pose, scene, growth):
     :returns: :class:`Prior`, or None if it says too little: another sensor without a known
         motion, or no angle that is certain enough.
     """
-    stamp_ns = scene.stamp_ns if pose.stamp_ns is None else pose.stamp_ns
-    seconds = max(0.0, (scene.stamp_ns - stamp_ns) * 1e-9)
+    seconds = max(0.0, (scene.stamp_ns - pose.stamp_ns) * 1e-9)
     if scene.fixed_from_source is not None and pose.fixed_from_source is not None:
         motion = compose(inverse(pose.fixed_from_source), scene.fixed_from_source)
         linear, angular = growth.linear_drift, growth.angular_drift
