@@ -9,6 +9,7 @@ from recordings import drive, indexed, turned  # noqa: E402
 from scipy.spatial import cKDTree  # noqa: E402
 
 from dlc_ros.errors import FileError  # noqa: E402
+from dlc_training.recordings import index as index_module  # noqa: E402
 from dlc_training.recordings import pairs as recorded_pairs  # noqa: E402
 from dlc_training.recordings.map_building import (  # noqa: E402
     build_map,
@@ -122,6 +123,21 @@ def test_each_shard_is_read_once_a_round_by_one_process(pairs, world):
         runs = [s for i, s in enumerate(opened) if i == 0 or opened[i - 1] != s]
         assert len(runs) == len(set(runs))
     assert sorted(s for shards in reads for s in shards) == list(range(14))
+
+
+def test_a_shard_stays_open_while_its_lane_visits_it(pairs, monkeypatch):
+    """Lanes take turns, pair by pair: none may close what another one will read next."""
+    recorded, opened, read = RecordedPairs(pairs), [], index_module.read_arrays
+
+    def watched(path):
+        opened.append(path)
+        return read(path)
+
+    monkeypatch.setattr(index_module, 'read_arrays', watched)
+    for draw in range(3):
+        for lane in range(8):
+            recorded.pair(0, draw, lane, 8)
+    assert len(opened) == len(set(opened)) >= 8
 
 
 def test_processes_see_the_same_batches_whatever_their_number(pairs):

@@ -14,6 +14,8 @@ from dlc_training.recordings.files import read_arrays, read_json, write_arrays, 
 
 # Scans of a shard at most: some megabytes; and shards at least, so that many can share them.
 _SHARD, _FEWEST_SHARDS = 64, 16
+# Shards that are kept in memory.
+_MOST_OPEN = 16
 # Changes when the content of an index means something else.
 _VERSION = 1
 
@@ -37,7 +39,6 @@ class Index:
         self.stamps_ns = arrays['stamps_ns']
         self.shard_of, self.place_in = arrays['shard_of'], arrays['place_in']
         self._open = OrderedDict()
-        self.most_open = 16
 
     def __len__(self):
         return len(self.stamps_ns)
@@ -57,7 +58,7 @@ class Index:
                     'dlc-retrain again: the other shards are kept'
                 )
             self._open[shard] = content['points'], content['ends']
-            if len(self._open) > self.most_open:
+            if len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)
         self._open.move_to_end(shard)
         return self._open[shard]

@@ -43,8 +43,9 @@ class RecordedPairs:
 
     Draws are dealt to *lanes*: lane ``l`` of ``L`` owns shards ``l, l + L, ...`` of the index and
     visits their scans in a random order, shard after shard, each once a round. A process that
-    serves some of the lanes therefore reads their shards alone, one at a time. With fewer shards
-    than lanes, lanes share them.
+    serves some of the lanes therefore reads their shards alone, and holds one for each lane (as
+    many as an :class:`Index` keeps open; of more lanes than that each pair reads its shard anew).
+    With fewer shards than lanes, lanes share them.
 
     :param folder: what :func:`write_pairs` wrote.
     :raises FileError: it is missing or damaged.
@@ -60,7 +61,6 @@ class RecordedPairs:
             raise FileError(f'{self.folder}: no pairs of a recording; run dlc-retrain again')
         self.facts = facts
         self.index = Index(self.folder / facts['index'])
-        self.index.most_open = 2
         self._numbers, self._poses = arrays['numbers'], arrays['poses']
         self._neighbours = arrays['neighbours']
         self._reference = arrays['reference']
