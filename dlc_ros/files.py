@@ -118,7 +118,8 @@ def write_transform(path, transform):
 
 def _read_text(path):
     """First three columns, or the columns called x y z, of a text table."""
-    with open(path, encoding='utf-8') as file:
+    encoding = 'utf-8-sig'  # spreadsheets begin with a mark
+    with open(path, encoding=encoding) as file:
         head, skipped = '', 0
         for line in file:
             if line.split('#')[0].strip():
@@ -135,7 +136,14 @@ def _read_text(path):
         columns = [words.index(axis) for axis in 'xyz']
     # Some exporters write the number of points alone on the first line.
     skipped += names or len(words) == 1
-    return np.loadtxt(path, delimiter=delimiter, skiprows=skipped, usecols=columns, ndmin=2)
+    return np.loadtxt(
+        path,
+        delimiter=delimiter,
+        skiprows=skipped,
+        usecols=columns,
+        ndmin=2,
+        encoding=encoding,
+    )
 
 
 def _is_number(word):

@@ -10,6 +10,8 @@ _PLY_TYPES = {
     'int': 'i4', 'int32': 'i4', 'uint': 'u4', 'uint32': 'u4',
     'float': 'f4', 'float32': 'f4', 'double': 'f8', 'float64': 'f8',
 }  # fmt: skip
+_PLY_ORDERS = {'binary_little_endian': '<', 'binary_big_endian': '>'}
+_PCD_KINDS = {'F': 'f', 'I': 'i', 'U': 'u'}
 
 
 class Foreign(Exception):
@@ -23,7 +25,7 @@ def read_ply(path):
     :param path: file.
     :returns: (N, 3) float64.
     :raises Foreign: it has faces, or a layout that open3d reads.
-    :raises ValueError: damaged; KeyError, IndexError: a word or field is missing.
+    :raises ValueError: damaged.
     """
     with open(path, 'rb') as file:
         if file.readline().strip() != b'ply':
@@ -34,24 +36,37 @@ def read_ply(path):
             if not line:
                 raise ValueError('the header does not end')
             words = line.decode('ascii', 'replace').split()
-            if words[:1] == ['format']:
-                encoding = words[1]
-            elif words[:1] == ['element']:
-                elements.append((words[1], int(words[2]), []))
-            elif words[:1] == ['property']:
-                elements[-1][2].append(words[1:])
-            elif words[:1] == ['end_header']:
-                break
+            try:
+                if words[:1] == ['format']:
+                    encoding = words[1]
+                elif words[:1] == ['element']:
+                    elements.append((words[1], int(words[2]), []))
+                elif words[:1] == ['property']:
+                    elements[-1][2].append(words[1:])
+                elif words[:1] == ['end_header']:
+                    break
+            except (IndexError, ValueError):
+                raise ValueError(
+                    f'the header has a damaged line: {" ".join(words)[:60]}'
+                ) from None
+        if not elements:
+            raise ValueError('the header names no element')
         if any(name == 'face' and count for name, count, _ in elements):
             raise Foreign
         name, count, properties = elements[0]
         if name != 'vertex' or any(words[0] == 'list' for words in properties):
             raise Foreign
-        names = [words[1] for words in properties]
+        if any(len(words) != 2 or words[0] not in _PLY_TYPES for words in properties):
+            raise ValueError('the header has a property of an unknown type')
+        names = [name for _, name in properties]
         if encoding == 'ascii':
-            return _rows(file, [names.index(axis) for axis in 'xyz'], count)
-        order = {'binary_little_endian': '<', 'binary_big_endian': '>'}[encoding]
-        layout = np.dtype([(words[1], order + _PLY_TYPES[words[0]]) for words in properties])
+            return _rows(file, _places(names), count)
+        if encoding not in _PLY_ORDERS:
+            raise ValueError(
+                f'its format is {encoding!r}; known are ascii, {", ".join(_PLY_ORDERS)}'
+            )
+        order = _PLY_ORDERS[encoding]
+        layout = np.dtype([(name, order + _PLY_TYPES[kind]) for kind, name in properties])
         return columns_xyz(_records(file, layout, count))
 
 
@@ -62,10 +77,16 @@ def read_pcd(path):
     :param path: file.
     :returns: (N, 3) float64.
     :raises Foreign: it is compressed.
-    :raises ValueError: damaged; KeyError, IndexError: a word or field is missing.
+    :raises ValueError: damaged.
     """
     with open(path, 'rb') as file:
         header = {}
+
+        def words_of(name):
+            if not header.get(name):
+                raise ValueError(f'the header has no {name}')
+            return header[name]
+
         while 'DATA' not in header:
             line = file.readline()
             if not line:
@@ -73,36 +94,53 @@ def read_pcd(path):
             words = line.decode('ascii', 'replace').split()
             if words and not words[0].startswith('#'):
                 header[words[0].upper()] = words[1:]
-        names = header['FIELDS']
-        count = int(header['POINTS'][0])
-        repeats = [int(word) for word in header.get('COUNT', ['1'] * len(names))]
-        encoding = header['DATA'][0]
+        names, encoding = words_of('FIELDS'), words_of('DATA')[0]
+        repeats = header.get('COUNT', ['1'] * len(names))
+        try:
+            count, repeats = int(words_of('POINTS')[0]), [int(word) for word in repeats]
+        except ValueError as error:
+            raise ValueError(f'the header is damaged: {error}') from None
         if encoding == 'ascii':
             starts = np.cumsum([0, *repeats])
-            columns = [int(starts[names.index(axis)]) for axis in 'xyz']
-            return _rows(file, columns, count)
+            return _rows(file, [int(starts[i]) for i in _places(names)], count)
         if encoding == 'binary_compressed':
             raise Foreign
-        kinds = {'F': 'f', 'I': 'i', 'U': 'u'}
+        if encoding != 'binary':
+            raise ValueError(
+                f'its DATA is {encoding!r}; known are ascii, binary, binary_compressed'
+            )
+        kinds, sizes = words_of('TYPE'), words_of('SIZE')
+        if not len(names) == len(kinds) == len(sizes) == len(repeats):
+            raise ValueError('FIELDS, TYPE, SIZE and COUNT of the header differ in length')
+        if not set(kinds) <= set(_PCD_KINDS) or not set(sizes) <= set('1248'):
+            raise ValueError('the header has a field of an unknown TYPE or SIZE')
         layout = np.dtype(
             [
                 # Padding is named "_", several times: only the index tells the fields apart.
                 (
                     name if name in ('x', 'y', 'z') else f'{name}.{i}',
-                    f'<{kinds[kind]}{size}',
+                    f'<{_PCD_KINDS[kind]}{size}',
                     (repeat,),
                 )
                 for i, (name, kind, size, repeat) in enumerate(
-                    zip(names, header['TYPE'], header['SIZE'], repeats, strict=True)
+                    zip(names, kinds, sizes, repeats, strict=True)
                 )
             ]
         )
         return columns_xyz(_records(file, layout, count)).reshape(-1, 3)
 
 
+def _places(names):
+    """Where x, y and z are in a list of fields, or ValueError."""
+    _check_fields(names)
+    return [names.index(axis) for axis in 'xyz']
+
+
 def _rows(file, columns, count):
     """Columns of the next ``count`` text lines of an open file, or ValueError if it is short."""
-    rows = np.loadtxt(file, usecols=columns, max_rows=count, ndmin=2) if count > 0 else []
+    if count < 1:
+        raise ValueError(f'it holds {count} points')
+    rows = np.loadtxt(file, usecols=columns, max_rows=count, ndmin=2)
     if len(rows) < count:
         raise ValueError(f'truncated: {count} points announced, {len(rows)} found')
     return rows
@@ -120,10 +158,14 @@ def _records(file, layout, count):
 
 def columns_xyz(records):
     """x, y, z of structured records as (N, 3) float64, or ValueError without these fields."""
-    missing = [axis for axis in 'xyz' if axis not in records.dtype.names]
-    if missing:
-        raise ValueError(f'no field {" ".join(missing)} among {" ".join(records.dtype.names)}')
+    _check_fields(records.dtype.names)
     return np.stack([records[axis].astype(np.float64) for axis in 'xyz'], axis=1)
+
+
+def _check_fields(names):
+    missing = [axis for axis in 'xyz' if axis not in names]
+    if missing:
+        raise ValueError(f'no field {" ".join(missing)} among {" ".join(names)}')
 
 
 def write_ply(path, points):

@@ -1,5 +1,6 @@
 """Files: what is written reads back, other libraries agree, and bad files are one clear error."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -114,10 +115,12 @@ def test_pcd_with_padding_and_multiple_counts(tmp_path):
         'intensity,z,X,"y"\n9,3,1,2\n9,6,4,5\n',
         '//X Y Z R\n1 2 3 255\n4 5 6 255\n',
         '2\n1 2 3 10 0 0 0\n4 5 6 10 0 0 0\n',
+        '\ufeffx,y,z\n1,2,3\n4,5,6\n',
+        '\ufeff1 2 3\n4 5 6\n',
     ],
 )
 def test_text_tables_as_people_write_them(tmp_path, text):
-    (tmp_path / 'c.txt').write_text(text)
+    (tmp_path / 'c.txt').write_text(text, encoding='utf-8')
     np.testing.assert_array_equal(read_cloud(tmp_path / 'c.txt'), [[1, 2, 3], [4, 5, 6]])
 
 
@@ -188,6 +191,44 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, capfd):
         assert message.startswith(str(path)), message
         assert '\n' not in message and len(message) < len(str(path)) + 200, message
     assert capfd.readouterr() == ('', '')
+
+
+PLY = (
+    'ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\n'
+    'property float z\nend_header\n1 2 3\n'
+)
+PCD = 'FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nPOINTS 1\nDATA ascii\n1 2 3\n'
+
+
+@pytest.mark.parametrize(
+    ('name', 'old', 'new', 'says'),
+    [
+        ('c.ply', 'vertex 1', 'vertex 0', 'it holds 0 points'),
+        ('c.ply', 'vertex 1', 'vertex -1', 'it holds -1 points'),
+        ('c.ply', 'vertex 1', 'vertex one', 'the header has a damaged line: element vertex one'),
+        ('c.ply', 'element vertex 1\n', '', 'the header has a damaged line: property float x'),
+        ('c.ply', 'property float z\n', '', 'no field z among x y'),
+        ('c.ply', 'format ascii 1.0\n', '', "its format is ''; known are ascii, binary_little"),
+        ('c.ply', 'float x', 'half x', 'a property of an unknown type'),
+        ('c.pcd', 'FIELDS x y z\n', '', 'the header has no FIELDS'),
+        ('c.pcd', 'POINTS 1\n', '', 'the header has no POINTS'),
+        ('c.pcd', 'POINTS 1', 'POINTS one', 'the header is damaged'),
+        ('c.pcd', 'FIELDS x y z', 'FIELDS u v w', 'no field x y z among u v w'),
+        ('c.pcd', 'ascii', 'zipped', "its DATA is 'zipped'; known are ascii, binary"),
+        ('c.pcd', 'SIZE 4 4 4\n', 'SIZE 4 4\n', 'SIZE and COUNT of the header differ in length'),
+        ('c.pcd', 'TYPE F', 'TYPE Q', 'a field of an unknown TYPE or SIZE'),
+    ],
+)
+def test_a_damaged_header_is_named(tmp_path, name, old, new, says):
+    text = {'c.ply': PLY, 'c.pcd': PCD}[name]
+    (tmp_path / name).write_text(text)
+    np.testing.assert_array_equal(read_cloud(tmp_path / name), [[1, 2, 3]])
+    text = text.replace(old, new)
+    if old.startswith(('SIZE', 'TYPE')):
+        text = text.replace('ascii', 'binary')
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FileError, match=re.escape(says)):
+        read_cloud(tmp_path / name)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
