@@ -55,6 +55,11 @@ def test_tuning_gives_every_objective_its_trials_and_goes_on(tmp_path, capsys, m
     assert result['none']['best'].keys() == {'optimiser.rate'}
     assert {'objective.dlc.mu', 'objective.radii_deg'} <= result['dlc']['best'].keys()
     assert capsys.readouterr().out.count('| score |') == 2
+    # Trials of another length or on other pairs do not compare with these.
+    for others in (('optimiser.steps=3',), ('optimiser.steps=2', '--pairs', '2')):
+        assert study(tmp_path, '--tune', '3', '--objectives', 'none,dlc', *others) == 2
+        one_line(capsys.readouterr(), 'trials of another configuration or other --pairs')
+    assert json.loads((tmp_path / 'tuning.json').read_text()) == result
     # What it found is a configuration.
     best = tuning.read_best(tmp_path / 'tuning.json')
     config = load_config('smoke', best['dlc'])
@@ -104,6 +109,11 @@ def test_comparison_is_fair_and_is_not_done_twice(tmp_path, capsys):
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('checkpoint.pt')}
     assert study(tmp_path, *arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in written} == written
+    # Judged on other pairs, the same networks are judged again, not quoted.
+    assert study(tmp_path, *arguments, '--pairs', '2', '--equal', 'steps') == 0
+    result = json.loads((tmp_path / 'comparison.json').read_text())
+    assert result['pairs'] == 2
+    assert {len(run['registration']['success']) for run in result['runs']} == {2}
 
 
 def test_the_warm_up_is_trained_once_and_batches_are_made_once(tmp_path, monkeypatch):

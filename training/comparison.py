@@ -142,14 +142,15 @@ def _shortened(config, share):
 
 def _run(config, folder, validation, progress, begin):
     """
-    Train one network if that was not done, and judge it.
+    Train one network and judge it, each if that was not done.
 
     :param begin: configuration and folder of the warm-up of another run, or None.
     """
     score = folder / 'score.json'
     if score.exists():
         kept = json.loads(score.read_text())
-        if kept['configuration'] == json.loads(config.model_dump_json()):
+        same = kept['configuration'] == json.loads(config.model_dump_json())
+        if same and len(kept['registration']['success']) == len(validation):
             return {key: value for key, value in kept.items() if key != 'configuration'}
     trainer = Trainer(config, folder)
     if begin and trainer.step == 0 and _before_acting(begin[0]) == _before_acting(config):

@@ -20,6 +20,12 @@ from dlc_training.validation import TUNING, Validation
 
 # Times at which a trial is judged, as shares of its steps.
 _RUNGS = (0.25, 0.5, 0.75)
+# What may change when a study is continued: where its trials run and what they write.
+_PACE = {
+    'device': True, 'threads': True, 'save_every': True, 'log_every': True, 'tensorboard': True,
+    'data': {'keep', 'workers'},
+}  # fmt: skip
+_BASED_ON = 'based_on'
 STORAGE, RESULT, TABLE = 'tuning.db', 'tuning.json', 'tuning.md'
 
 
@@ -69,6 +75,7 @@ def tune(make_config, objectives, trials, out, pairs, progress=True):
     :param out: folder of the studies and the result.
     :param pairs: held-out pairs that a trial is judged on.
     :return: dict by objective: ``best`` (overrides), ``score`` and ``trials``.
+    :raises FileError: ``out`` cannot be written, or its trials had other settings or pairs.
     """
     optuna = _optuna()
     try:
@@ -86,8 +93,9 @@ def tune(make_config, objectives, trials, out, pairs, progress=True):
             sampler=optuna.samplers.TPESampler(seed=seed),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         )
-        _repeat_what_was_cut_off(optuna, study)
         config = make_config([f'objective.name={name}'])
+        _refuse_others(study, config, pairs, out)
+        _repeat_what_was_cut_off(optuna, study)
         # From trained weights, none has nothing to choose: its trials would be one and the same.
         wanted = 1 if name == 'none' and config.initial_weights else trials
         while _finished(study) < wanted:
@@ -168,6 +176,16 @@ def _one_trial(optuna, study, make_config, out, validation, progress):
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         raise
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_others(study, config, pairs, out):
+    """Scores of other lengths, data or pairs do not compare with those that would follow."""
+    asked = {'pairs': pairs, **json.loads(config.model_dump_json(exclude=_PACE))}
+    if study.user_attrs.get(_BASED_ON, asked) != asked:
+        raise FileError(
+            f'{out} holds trials of another configuration or other --pairs; use another --out'
+        )
+    study.set_user_attr(_BASED_ON, asked)
 
 
 def _repeat_what_was_cut_off(optuna, study):

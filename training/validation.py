@@ -40,6 +40,9 @@ class Validation:
         self._pairs = [so3_crop_pair(shapes, k, split, per_bin) for k in range(pairs)]
         self._split = split
 
+    def __len__(self):
+        return len(self._pairs)
+
     def descent(self, weights):
         """
         Descend the energy alone, from known distances; no features-only stage.
