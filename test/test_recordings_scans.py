@@ -15,6 +15,7 @@ from recordings import (  # noqa: E402
     CLOUD,
     FIRST,
     STEP,
+    Robot,
     cloud_values,
     drive,
     indexed,
@@ -28,6 +29,8 @@ from dlc_ros.node.definitions import build_message, distro_typestore  # noqa: E4
 from dlc_training.recordings.body import BodyFinder  # noqa: E402
 from dlc_training.recordings.index import Index  # noqa: E402
 from dlc_training.recordings.scans import ScanReader, find_timing  # noqa: E402
+from dlc_training.recordings.sources import Recording  # noqa: E402
+from dlc_training.recordings.survey import survey  # noqa: E402
 from dlc_training.recordings.trajectory import Trajectory  # noqa: E402
 
 PERIOD = 0.1
@@ -92,6 +95,42 @@ def test_time_of_each_point_is_understood_and_taken_out(layout):
 def test_time_fields_that_make_no_sense_are_named_and_not_used(field, values, words):
     timing, text = find_timing([message_of(FIRST, room_points(500), field, values)], PERIOD)
     assert timing is None and words in text and 'not deskewed' in text
+
+
+def test_clouds_that_are_damaged_do_not_hide_what_the_time_field_means(tmp_path):
+    offsets = np.linspace(0, 0.099, 500).astype('f4')
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(12):
+            values = cloud_values(FIRST + i * STEP, room_points(500), extra={'time': offsets})
+            if i == 1:
+                values['data'] = values['data'][:-40]
+            elif i == 2:
+                values['fields'] = values['fields'][:3]
+            elif i == 3:
+                values.update(width=0, row_step=0, data=values['data'][:0])
+            robot.message('/points', CLOUD, values, FIRST + i * STEP)
+    found = survey(Recording([tmp_path / 'bag']), quiet=True)
+    assert found.timing.span == pytest.approx(0.099, abs=1e-4)
+
+
+@pytest.mark.parametrize('hole', [(np.nan, np.nan), (0.0, 0.0), (np.nan, 0.0)])
+def test_directions_from_which_nothing_came_back_have_no_time(hole):
+    """Drivers of organised clouds write them as points without a number or at zero."""
+    world, offsets = room_points(2000), np.linspace(0.0, PERIOD * 0.999, 2000)
+    poses = np.array([pose_at(s) for s in offsets])
+    seen = np.einsum('nji,nj->ni', poses[:, :3, :3], world - poses[:, :3, 3])
+    times = offsets + FIRST * 1e-9
+    empty = np.arange(0, 2000, 3)
+    seen[empty], times[empty] = hole
+    message = message_of(FIRST, seen, 'timestamp', times)
+    timing, text = find_timing([message], PERIOD)
+    assert 'absolute, in s' in text
+    stamps = FIRST + np.arange(-20, 40) * STEP // 10
+    way = Trajectory(
+        stamps, np.array([pose_at((s - FIRST) * 1e-9) for s in stamps]), '', '', False
+    )
+    found = ScanReader(timing, way).read(message, FIRST)
+    assert np.abs(found - np.delete(world, empty, axis=0)).max() < 2e-3
 
 
 def test_own_body_is_what_stays_while_the_sensor_moves():

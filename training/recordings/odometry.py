@@ -16,6 +16,8 @@ _SAVE_EVERY, _WARM_UP = 200, 40
 # Of the 95 % quantile of the range: beyond it points are few and far apart.
 _REACH = 1.5
 _VOXELS_PER_REACH = 40
+# What is nearer [m] is a hole that the driver wrote as zeros; a scan of fewer seconds is an image.
+_NEAREST, _SHORTEST = 0.05, 1e-6
 # Of the file of poses so far: those of another layout are not read.
 _LAYOUT = 2
 
@@ -139,14 +141,16 @@ class _Kiss:
     def next(self, cloud):
         """Pose (4, 4) of a PointCloud2, and seconds from its stamp to that pose."""
         points = points_from_message(cloud)
-        good = np.isfinite(points).all(1)
-        ranges = np.linalg.norm(points[good], axis=1)
-        if np.count_nonzero((ranges > 0.05) & (ranges < self._far)) < 100:
-            raise CloudError('too few points for odometry')
         offsets = self._timing.offsets(cloud) if self._timing else None
+        ranges = np.linalg.norm(points, axis=1)
+        good = np.isfinite(ranges) & (ranges > _NEAREST)
+        if offsets is not None:
+            good &= np.isfinite(offsets)
+        if np.count_nonzero(ranges[good] < self._far) < 100:
+            raise CloudError('too few points for odometry')
         frame = np.ascontiguousarray(points[good], np.float64)
         # Equal times make its deskewing abort the process.
-        if offsets is None:
+        if offsets is None or np.ptp(offsets[good]) < _SHORTEST:
             self._kiss.preprocessor = self._plain
             self._kiss.register_frame(frame, np.linspace(0, 1, len(frame)))
             return np.array(self._kiss.last_pose), 0.0

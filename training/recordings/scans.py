@@ -64,7 +64,11 @@ class Timing:
     description: str
 
     def offsets(self, message, step=1):
-        """Seconds from the stamp to every ``step``-th point (N,); None if they do not vary."""
+        """
+        Seconds from the stamp to every ``step``-th point (N,), NaN where the driver has none.
+
+        None if they do not vary.
+        """
         raw = field_values(message, self.field)[::step]
         if self.absolute:
             # Whole numbers first: nanoseconds since 1970 are more digits than a float64 has.
@@ -77,7 +81,8 @@ class Timing:
                 offsets = (raw - stamp.sec * per_second) * self.unit - stamp.nanosec * 1e-9
         else:
             offsets = raw.astype(np.float64) * self.unit + self.shift
-        return offsets if len(offsets) and np.ptp(offsets) > 1e-6 else None
+        known = offsets[np.isfinite(offsets)]
+        return offsets if len(known) and np.ptp(known) > 1e-6 else None
 
 
 def field_values(message, name):
@@ -93,7 +98,9 @@ def field_values(message, name):
     height, width, step = int(message.height), int(message.width), int(message.point_step)
     row = int(message.row_step) if height > 1 and message.row_step else width * step
     data = np.frombuffer(message.data, np.uint8)
-    if height * width and (height - 1) * row + width * step > data.size:
+    if height * width == 0:
+        return np.zeros(0, dtype.newbyteorder('='))
+    if (height - 1) * row + width * step > data.size:
         raise CloudError('PointCloud2 data is shorter than its sizes say')
     values = np.ndarray((height, width), dtype, data, int(field.offset), (row, step))
     return values.reshape(-1).astype(dtype.newbyteorder('='))
@@ -113,9 +120,8 @@ def find_timing(messages, period_s, reference='auto'):
     name = next((n for n in _TIME_NAMES if n in names), None)
     if name is None:
         return None, 'no time per point: not deskewed'
-    raws = [field_values(m, name) for m in messages if int(m.width) * int(m.height) > 1]
-    finite = [raw[np.isfinite(raw)] if raw.dtype.kind == 'f' else raw for raw in raws]
-    spans = [float(raw.max() - raw.min()) for raw in finite if len(raw)]
+    stamps, raws = _times_of(messages, name)
+    spans = [float(raw.max() - raw.min()) for raw in raws]
     span = float(np.median(spans)) if spans else 0.0
     if span <= 0.0:
         return None, f'field {name!r} is the same for all points: not deskewed'
@@ -131,11 +137,10 @@ def find_timing(messages, period_s, reference='auto'):
         )
     unit = min(fitting, key=fitting.get)
     size = _UNITS[unit]
-    first = [float(raw.min()) * size for raw in finite if len(raw)]
+    first = [float(raw.min()) * size for raw in raws]
     absolute = abs(np.median(first)) > 60.0 + 10 * period_s
     if absolute:
-        stamps = [m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in messages]
-        lead = float(np.median(np.array(first) - np.array(stamps[: len(first)])))
+        lead = float(np.median(np.array(first) - np.array(stamps)))
         if abs(lead) > 2 * period_s:
             return None, (
                 f'field {name!r} is absolute but {lead:.1f} s off the stamps of the clouds: '
@@ -156,6 +161,22 @@ def find_timing(messages, period_s, reference='auto'):
         f'its {where}; deskewed'
     )
     return Timing(name, size, absolute, shift, span * size, text), text
+
+
+def _times_of(messages, name):
+    """Stamps [s] of the clouds that have usable times, and these times: of what was seen."""
+    stamps, found = [], []
+    for message in messages:
+        try:
+            points, raw = points_from_message(message), field_values(message, name)
+        except CloudError:  # this cloud alone is left out when it is read
+            continue
+        # Where nothing came back a driver writes no number or zeros, in the time as well.
+        raw = raw[np.isfinite(points).all(1) & points.any(1) & np.isfinite(raw)]
+        if len(raw) > 1:
+            stamps.append(message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
+            found.append(raw)
+    return stamps, found
 
 
 def _position(lead, span):
@@ -221,6 +242,8 @@ class ScanReader:
             square = np.einsum('ij,ij->i', points, points)
             good = (square > self.nearest**2) & (square < self.farthest**2)
         offsets = self.timing.offsets(message, step) if self.timing and self.trajectory else None
+        if offsets is not None:
+            good &= np.isfinite(offsets)
         kept = points[good]
         if self.body is not None:
             outside = ~self.body.holds(kept)
