@@ -3,6 +3,8 @@
 import contextlib
 import io
 import json
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +12,6 @@ import time
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
 
 pytest.importorskip('rosbags')
 pytest.importorskip('open3d')
@@ -22,11 +23,8 @@ from dlc_ros.registration.confidence import GEOMETRIC  # noqa: E402
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions  # noqa: E402
 from dlc_ros.registration.se3 import make_transform, matrix_from_quaternion  # noqa: E402
 from dlc_ros.registration.weights import load_weights, save_weights  # noqa: E402
-from dlc_training.recordings.judge import spread  # noqa: E402
 from dlc_training.recordings.lidar import Lidar  # noqa: E402
 from dlc_training.recordings.simulate import simulate  # noqa: E402
-from dlc_training.recordings.trajectory import stand_upright  # noqa: E402
-from dlc_training.recordings.verdict import compare, verdict  # noqa: E402
 from dlc_training.retrain_cli import main  # noqa: E402
 
 SMALL = ['--most-scans', '36', '--judge-scans', '2', '--benchmark-pairs', '0', '--quiet']
@@ -115,8 +113,8 @@ def retraining(arguments, launcher=()):
     """``dlc-retrain`` as a process."""
     launcher = launcher or ('-m', 'dlc_training.retrain_cli')
     return subprocess.Popen(
-        [sys.executable, *launcher, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [sys.executable, *launcher, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
 
 
 def same_weights(first, second):
@@ -259,61 +257,25 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
     assert main(simulated_again) == 2
 
 
-def scores(old, new, accepted=0, alone=0, lost=0, wrong=0, count=100):
-    """Scores of weights that place so many scans; the gate accepts 20, and so many more."""
-    numbers = np.arange(count)
-    return {
-        'held_out': compare(numbers < old, numbers < new),
-        'accepted': compare(numbers < 20, numbers < 20 + accepted),
-        'windows': compare(numbers < 50, numbers < 50 + alone),
-        'wrong': {'old': 1, 'new': 1 + wrong},
-        'benchmark': compare(numbers < 90, numbers < 90 - lost),
-    }
+def test_how_fast_a_recording_is_read_is_told_in_one_line(simulated, tmp_path, capsys):
+    bag = shutil.copytree(simulated / 'recording', tmp_path / 'bag')
+    assert main(['ingest', '--bag', str(bag), '--every', '3']) == 0
+    line = capsys.readouterr().out
+    size = sum(file.stat().st_size for file in bag.iterdir()) / 1e6
+    assert float(line.split(' MB,')[0]) == pytest.approx(size, abs=1)
+    assert 'one cloud in 3 kept' in line and 'peak memory' in line and line.count('\n') == 1
+    assert main(['ingest', '--megabytes', '1', '--out', str(tmp_path / 'nowhere')]) == 2
+    error = capsys.readouterr().err
+    assert 'cannot write in' in error and error.count('\n') == 1
 
 
-@pytest.mark.parametrize(
-    ('found', 'deploy', 'start'),
-    [
-        (scores(20, 80), True, 'Deploy the new weights: '),
-        (scores(20, 80, lost=30), False, 'Deploy the new weights only where'),
-        (scores(80, 20, alone=30), False, 'Keep the old weights: something got clearly worse'),
-        (scores(50, 51), False, 'Keep the old weights: no gain could be shown'),
-        (scores(50, 51, alone=30), True, 'Deploy the new weights: '),
-        (scores(51, 50, alone=30), False, 'Keep the old weights: no gain could be shown'),
-        (scores(50, 50, accepted=30), True, 'Deploy the new weights: '),
-        (scores(50, 50, accepted=30, wrong=1), False, 'Fit the gate before you deploy'),
-        (scores(50, 50, accepted=-19, alone=30), False, 'Keep the old weights: something got'),
-        (scores(50, 50, accepted=30, alone=-30), False, 'Keep the old weights: something got'),
-        (scores(20, 80, wrong=-1), True, 'Deploy the new weights: '),
-        (scores(1, 9, count=9), False, 'Keep the old weights: 9 held-out scans are too few'),
-    ],
-)
-def test_verdict_follows_from_the_intervals(found, deploy, start):
-    decided, sentence = verdict(found, is_truth=True)
-    assert decided == deploy and sentence.startswith(start)
-    assert sentence.endswith('.') and '. ' not in sentence
-    assert 'no truth' not in sentence and 'no truth' in verdict(found, is_truth=False)[1]
-
-
-@pytest.mark.parametrize(('old', 'new'), [(20, 80), (80, 20), (50, 51)])
-def test_interval_holds_the_difference(old, new):
-    found = compare(np.arange(100) < old, np.arange(100) < new)
-    low, high = found['interval']
-    assert found['difference'] == pytest.approx(new - old) and low <= new - old <= high
-
-
-@pytest.mark.parametrize(('lean', 'upright'), [(0.0, True), (3.0, True), (8.0, False)])
-def test_a_sensor_that_leans_is_not_judged_as_an_upright_one(lean, upright):
-    poses = np.tile(np.eye(4), (4, 1, 1))
-    poses[:, :3, :3] = Rotation.from_euler('z', np.arange(4)[:, None]).as_matrix()
-    poses[2, :3, :3] = Rotation.from_euler('zx', (1.0, np.radians(lean))).as_matrix()
-    assert stand_upright(poses) == upright
-
-
-@pytest.mark.parametrize(('count', 'most'), [(187, 150), (5, 150), (7, 2), (1000, 3)])
-def test_as_many_scans_are_judged_as_were_asked_for(count, most):
-    numbers = 10 + np.arange(count)
-    chosen = spread(numbers, most)
-    assert len(set(chosen)) == len(chosen) == min(count, most)
-    assert (chosen[0], chosen[-1]) == (numbers[0], numbers[-1])
-    assert np.ptp(np.diff(chosen)) <= 1
+def test_disk_that_fills_up_under_a_simulation_is_one_clear_line(tmp_path, capsys):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        code = main(['simulate', '--out', str(tmp_path / 'full'), '--rooms', '2'])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and said.startswith('dlc-retrain simulate: cannot write in')
+    assert 'make room' in said

@@ -61,3 +61,8 @@ def read_json(path):
         return json.loads(Path(path).read_text())
     except (OSError, ValueError):
         return None
+
+
+def unwritable(place, error):
+    """Sentence for a person about an OSError of writing somewhere."""
+    return f'cannot write in {place}: {error.strerror or error}; make room or use another --out'

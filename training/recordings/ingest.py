@@ -15,6 +15,7 @@ from dlc_ros.node.bag import Recorder
 from dlc_ros.node.convert import stamp_from_ns
 from dlc_ros.node.definitions import build_message, distro_typestore
 from dlc_ros.registration.se3 import make_transform
+from dlc_training.recordings.files import unwritable
 from dlc_training.recordings.index import build_index
 from dlc_training.recordings.lidar import POINT
 from dlc_training.recordings.scans import ScanReader
@@ -55,6 +56,9 @@ def main(arguments=None):
     except DlcError as error:
         print(f'dlc-retrain ingest: {error}', file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f'dlc-retrain ingest: {unwritable(options.out or "here", error)}', file=sys.stderr)
+        return 2
 
 
 def _compare(folder, options):
@@ -63,11 +67,12 @@ def _compare(folder, options):
         _write(bag, max(20, int(factor * options.megabytes * 1e6 / (_POINTS * POINT.itemsize))))
         for every in _KEPT:
             # A process each: peak memory is of the process, and never falls.
-            subprocess.run(
+            ended = subprocess.run(
                 [sys.executable, '-m', 'dlc_training.retrain_cli', 'ingest', '--bag', str(bag),
                  '--every', str(every)],
-                check=True,
             )  # fmt: skip
+            if ended.returncode:  # it has said why
+                return ended.returncode
     return 0
 
 

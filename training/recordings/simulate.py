@@ -16,6 +16,7 @@ from dlc_ros.node.definitions import build_message, distro_typestore
 from dlc_ros.registration.cloud import voxel_downsample
 from dlc_ros.registration.se3 import inverse, make_transform, quaternion_from_matrix
 from dlc_training.recordings.building import make_building
+from dlc_training.recordings.files import unwritable
 from dlc_training.recordings.lidar import POINT, Lidar, Mesh, body_points, planar_pose
 
 CLOUDS = '/lidar/points'
@@ -74,7 +75,7 @@ def simulate(folder, seed=0, rooms=8, truth='odometry', laps=1, people=3, lidar=
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FileError(f'cannot write {folder}: {error.strerror}; use another --out') from None
+        raise FileError(unwritable(folder, error)) from None
     store = distro_typestore()
     with Recorder(recording, store) as recorder:
         _write_frames(recorder, store, drive, truth)
@@ -271,6 +272,9 @@ def main(arguments=None):
         )
     except DlcError as error:
         print(f'dlc-retrain simulate: {error}', file=sys.stderr)
+        return 2
+    except OSError as error:  # in the middle of a recording
+        print(f'dlc-retrain simulate: {unwritable(options.out, error)}', file=sys.stderr)
         return 2
     folder = Path(options.out)
     print(
