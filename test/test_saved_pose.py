@@ -81,6 +81,8 @@ def test_a_saved_pose_that_is_wrong_by_now_is_given_up(tmp_path, file):
         output = second.scan(0.1 * i)
     assert output.transforms
     assert [call.init is None for call in second.calls] == [False] * lost_after + [True]
+    said = [text for text in second.messages if 'not found near the given pose' in text]
+    assert len(said) == 1 and REJECTED['reason'] in said[0]
 
 
 def test_a_pose_of_another_reference_is_not_used(tmp_path, file):

@@ -77,6 +77,35 @@ def test_a_wrong_topic_is_said_once_and_silence_after_clouds_again(rig):
     assert told() == 2
 
 
+def test_clouds_that_are_refused_are_no_silence(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'frames.cloud': 'lidar'})
+    clock = Clock(rig)
+    for i in range(50):
+        rig.scan(0.1 * i, frame='rear_lidar')
+        clock.until(0.1 * i)
+    assert sum("in the frame 'rear_lidar'" in text for text in rig.messages) == 1
+    assert not [text for text in rig.messages if 'no cloud on' in text]
+    assert rig.state(seconds=5.0) == 'WAITING'
+
+
+def test_a_search_that_finds_nothing_says_why_once(rig):
+    def told():
+        return sum('not found in 5 clouds, searching on: too few in' in m for m in rig.messages)
+
+    rig.registrar.verdicts.extend([REJECTED] * 12)
+    for i in range(12):
+        rig.scan(0.1 * i)
+        assert told() == (i >= 4)
+    assert rig.scan(2.0).transforms
+    rig.registrar.verdicts.extend([REJECTED] * 9)
+    for i in range(9):
+        rig.scan(3.0 + 0.1 * i)
+    assert told() == 1, 'that it was lost has been said'
+    rig.registrar.verdicts.append(REJECTED)
+    rig.scan(4.0)
+    assert told() == 2
+
+
 def test_a_paused_clock_is_no_silence(rig):
     rig.scan(0.0)
     for _ in range(100):

@@ -58,7 +58,8 @@ class Belief:
 
     def tell_of_silence(self):
         """Log once that no clouds come; only a node that takes clouds misses them."""
-        if self._silent and not self._told_of_silence:
+        # Of clouds that come and are refused the reason has been told.
+        if self._silent and not self._told_of_silence and not self.monitor.refused:
             self.log.warning(
                 f'no cloud on {self.parameters.topics.points} for '
                 f'{self.parameters.tracking.cloud_timeout:g} s: is topics.points the right '

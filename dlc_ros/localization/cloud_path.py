@@ -105,14 +105,13 @@ class CloudPath:
     def _unusable(self, error, trackers):
         """Note a cloud that cannot be registered to anything."""
         belief = self._belief
-        lost_after = belief.parameters.tracking.lost_after
         if isinstance(error, TransformUnavailable):
             for tracker in trackers:
-                tracker.block(str(error), lost_after)
+                tracker.block(str(error), belief.parameters.tracking.lost_after)
             belief.report('transform', f'cloud not used: {error}')
         else:
             for tracker in trackers:
-                tracker.fail(str(error), lost_after)
+                self._failed(tracker, str(error))
             belief.report('cloud', f'cloud not used: {error}')
 
     def _register(self, tracker, scene, epoch, claims):
@@ -166,13 +165,28 @@ class CloudPath:
         reason = '; '.join(filter(None, (doubt, result.decision.reason)))
         with belief.lock:
             if tracker.epoch == epoch:
-                tracker.fail(reason, belief.parameters.tracking.lost_after)
+                self._failed(tracker, reason)
             # Too few points beside what other instances took is no fault of the cloud.
             if not result.broken or len(points) < len(scene.points):
                 belief.monitor.rejected(tracker.name)
             else:
                 belief.report('cloud', f'{tracker.name}: cloud not registered: {reason}')
         return Output(hypotheses=hypotheses)
+
+    def _failed(self, tracker, reason):
+        """Note that a cloud gave no pose; a search that finds nothing says so once."""
+        lost_after = self._belief.parameters.tracking.lost_after
+        given = tracker.pose is not None and not tracker.pose.accepted
+        tracker.fail(reason, lost_after)
+        if tracker.failures == lost_after:  # a pose that was given up counts anew
+            self._belief.log.warning(
+                f'{tracker.name}: not found in {lost_after} clouds, searching on: {reason}'
+            )
+        elif given and tracker.pose is None:
+            self._belief.log.warning(
+                f'{tracker.name}: not found near the given pose in {lost_after} clouds, searching '
+                f'everywhere: {reason}'
+            )
 
     def _hypotheses(self, tracker, scene, registration):
         belief = self._belief

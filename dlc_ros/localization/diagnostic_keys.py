@@ -41,7 +41,8 @@ KEYS = (
     Key(
         INPUT,
         'silent for [s]',
-        'Since the last cloud arrived; before the first one the entry is STALE.',
+        'Since the last cloud with a frame and a stamp that can be used; before the first one the '
+        'entry is STALE.',
         error=Above('tracking.cloud_timeout'),
     ),
     Key(

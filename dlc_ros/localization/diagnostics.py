@@ -95,6 +95,11 @@ class Monitor:
         self._problems[kind] = text
         return new
 
+    @property
+    def refused(self):
+        """Whether the last cloud was dropped for its header."""
+        return not self._problems.keys().isdisjoint(('frame', 'stamp', 'late'))
+
     def measured(self, scene):
         """Note what of the cloud is registered."""
         self._measured = scene.measured
