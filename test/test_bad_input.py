@@ -118,6 +118,18 @@ def test_a_late_cloud_is_dropped_and_counted(rig, behind):
     assert rig.scan(1.1).transforms
 
 
+@pytest.mark.parametrize('ahead', [0.5, 40.0, 1e9])
+def test_one_stamp_that_leaps_ahead_is_no_restart_of_time(rig, ahead):
+    rig.scan(1.0)
+    points = rig.lidar_points(1.05)
+    assert rig.localizer.on_cloud(at(1.05 + ahead), 'lidar', points).transforms == ()
+    assert 'the asked time is in its future' in rig.status('input').message
+    assert rig.scan(1.1).transforms
+    assert rig.calls[-1].init is not None, 'nothing was forgotten'
+    values = rig.status('input').values
+    assert (values['time jumps'], values['dropped: not newer than the last']) == ('0', '0')
+
+
 def test_a_stamp_far_back_is_a_restart_of_time(rig):
     rig.scan(100.0)
     rig.tree.clear()

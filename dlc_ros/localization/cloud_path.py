@@ -106,6 +106,7 @@ class CloudPath:
         """Note a cloud that cannot be registered to anything."""
         belief = self._belief
         if isinstance(error, TransformUnavailable):
+            belief.intake.withdraw()
             for tracker in trackers:
                 tracker.block(str(error), belief.parameters.tracking.lost_after)
             belief.report('transform', f'cloud not used: {error}')

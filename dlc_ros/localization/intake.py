@@ -40,6 +40,7 @@ class Intake:
 
     def __init__(self):
         self.last_stamp_ns = None
+        self._stamp_before_ns = None
         self.frame = ''
         self.age_s = 0.0
         self._heard_ns = None  # the node's clock when a cloud was last heard or worked on
@@ -78,11 +79,21 @@ class Intake:
                     'late', f'cloud dropped: its stamp is {behind:.3f} s behind the last one'
                 )
             jumped = True
+        self._stamp_before_ns = None if jumped else self.last_stamp_ns
         self.last_stamp_ns = stamp_ns
         self.frame = frame_id
         self.age_s = age_s
         self._heard_ns = arrival_ns or stamp_ns
         return Admission(stamp_ns, unstamped, jumped, age_s)
+
+    def withdraw(self):
+        """
+        Compare the next stamp with the one before the last.
+
+        For a stamp that no transform is known at: had a sensor's clock leapt ahead for one cloud,
+        the next would look like a restart of time.
+        """
+        self.last_stamp_ns = self._stamp_before_ns
 
     def busy(self, seconds):
         """Note that the last cloud has been worked on for so long: that is no silence."""
@@ -97,5 +108,5 @@ class Intake:
 
     def forget_time(self):
         """Take the next stamp whatever it is."""
-        self.last_stamp_ns = None
+        self.last_stamp_ns = self._stamp_before_ns = None
         self._heard_ns = None
