@@ -99,12 +99,7 @@ class Harness:
 
     def call(self, kind, name, request):
         """Call a service and return its response."""
-        client = self.peer.create_client(kind, name)
-        assert client.wait_for_service(PATIENCE_S)
-        future = client.call_async(request)
-        wait_for(future.done)
-        self.peer.destroy_client(client)
-        return future.result()
+        return self.peer.call(kind, name, request)
 
 
 class SpinningPeer:
@@ -161,6 +156,15 @@ class Peer(Node):
         self.create_subscription(
             PoseWithCovarianceStamped, '/localizer/pose', self.poses.append, 10
         )
+
+    def call(self, kind, name, request):
+        """Call a service, while the peer is spun elsewhere, and return its response."""
+        client = self.create_client(kind, name)
+        assert client.wait_for_service(PATIENCE_S)
+        future = client.call_async(request)
+        wait_for(future.done)
+        self.destroy_client(client)
+        return future.result()
 
     def listen(self, kind, topic):
         """List that grows by the messages of a topic."""

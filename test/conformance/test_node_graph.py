@@ -48,7 +48,7 @@ OBJECT_TOPICS |= {
     for name in ('mug', 'box')
 }
 # What every rclpy node has besides, and what only rclpy offers: lifecycle, parameters, services.
-OF_RCLPY = {'/rosout', '/parameter_events', '/localizer/transition_event'}
+OF_RCLPY = {'/rosout', '/parameter_events', '/localizer/transition_event', '/bond'}
 # The embedded node takes big clouds reliably where it can; rclpy does where it is told to.
 OF_EMBEDDED = {('in', '/points', CLOUD, 'reliable', 'volatile')}
 

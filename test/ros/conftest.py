@@ -76,8 +76,16 @@ def peer():
 
 
 @pytest.fixture
+def ros2(tmp_path):
+    """Runs ``ros2 ...``; ends what still runs as Ctrl-C would."""
+    commands = Commands(tmp_path)
+    yield lambda *words: commands.start('ros2', *words)
+    commands.end()
+
+
+@pytest.fixture
 def installed(colcon_prefix, tmp_path):
-    """Runs commands where a colcon build is sourced; ends them as Ctrl-C would."""
+    """Runs commands where a colcon build of the package is sourced; ends them likewise."""
     commands = Commands(tmp_path, colcon_prefix.parent / 'local_setup.bash')
     yield commands.start
     commands.end()

@@ -74,8 +74,12 @@ class Command:
         try:
             return self.wait()
         finally:
-            with suppress(ProcessLookupError):  # nobody is left, as it should be
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self.kill()
+
+    def kill(self):
+        """End whatever is left of the group."""
+        with suppress(ProcessLookupError):  # nobody is left, as it should be
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def write_parameters(path, **values):

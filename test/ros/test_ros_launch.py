@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip('rclpy', reason='source ROS 2 first (docs/ros2.md)')
 
 from launch_arguments import FILES, arguments_of  # noqa: E402
-from rclpy_harness import PATIENCE_S, matrix_of, room, wait_for  # noqa: E402
+from rclpy_harness import matrix_of, room, wait_for  # noqa: E402
 from ros_commands import write_parameters  # noqa: E402
 
 
@@ -86,8 +86,5 @@ def test_without_autostart_it_waits_for_a_manager(launch, peer):
     from lifecycle_msgs.srv import GetState
 
     launch('localizer.launch.py', 'autostart:=false', 'node_name:=patient')
-    client = peer.create_client(GetState, '/patient/get_state')
-    assert client.wait_for_service(PATIENCE_S)
-    future = client.call_async(GetState.Request())
-    wait_for(future.done)
-    assert future.result().current_state.id == State.PRIMARY_STATE_UNCONFIGURED
+    answer = peer.call(GetState, '/patient/get_state', GetState.Request())
+    assert answer.current_state.id == State.PRIMARY_STATE_UNCONFIGURED

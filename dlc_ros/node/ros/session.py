@@ -25,6 +25,7 @@ from std_srvs.srv import Trigger
 from dlc_ros.localization.localizer import Localizer
 from dlc_ros.node.convert import arguments_of_initial_pose, initial_pose_topic, ns_from_stamp
 from dlc_ros.node.pointcloud2 import MessageCloud, times_from_message
+from dlc_ros.node.ros.heartbeat import Heartbeat
 from dlc_ros.node.ros.outlets import DiagnosticsOutlet, Outlets
 from dlc_ros.node.ros.transforms import Transforms
 from dlc_ros.node.worker import LatestOnly
@@ -97,6 +98,8 @@ class Session:
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             opened.callback(node.destroy_subscription, clouds)
+            heartbeat = Heartbeat(node)
+            opened.callback(heartbeat.close)
             self._while_active = opened.pop_all()
 
     def stop(self):
