@@ -122,57 +122,78 @@ class CloudPath:
             if tracker.epoch != epoch:
                 belief.monitor.superseded += 1
                 return Output()
-            prior = tracker.begin(scene, belief.parameters.prior)
-            reach = tracker.reach(scene, belief.parameters.prior)
-            attempts = [prior]
-            in_time = tracker.search_seconds < belief.mode.search_budget
-            # Where an operator points is tried on several clouds before it is given up.
-            if prior is not None and tracker.pose.accepted and in_time:
-                attempts.append(None)
+            starts, reach = self._starts(tracker, scene)
             reference = tracker.reference
             fewest = belief.parameters.registration.min_points
-        cloud = reference.cloud
-        points = claims.points_for(cloud)
+        points = claims.points_for(reference.cloud)
+        several = claims.shared(reference.cloud)
         hypotheses = ()
-        for start in attempts:
+        for start in starts:
             # What rested may be pushed: its points are where it can have got to.
-            region = belief.mode.region(points, start and (reach or start), cloud)
+            region = belief.mode.region(points, start and (reach or start), reference.cloud)
             if len(region) < min(fewest, len(points)):
                 result = nothing_there(len(region), len(points))
             else:
-                result = attempt(
-                    reference, region, scene.viewpoint, start, reach, claims.shared(cloud)
-                )
+                result = attempt(reference, region, scene.viewpoint, start, reach, several)
             with belief.lock:
                 if tracker.epoch != epoch:
                     belief.monitor.superseded += 1
                     return Output()
-                if start is None:
-                    tracker.search_seconds = result.seconds
-                fallback = reference.registrar.provenance['fallback']
-                if fallback:
-                    belief.report('fallback', f'{tracker.name}: {fallback}')
+                self._note(tracker, reference, start, result)
                 if result.registration is not None:
-                    belief.monitor.registered(
-                        tracker.name, result.registration, result.decision, result.seconds
-                    )
                     hypotheses = self._hypotheses(tracker, scene, result.registration)
                 if result.decision.accepted:
-                    claims.take(cloud, result.decision.transform)
+                    claims.take(reference.cloud, result.decision.transform)
                     return self._accepted(tracker, scene, result.decision, hypotheses)
+        with belief.lock:
+            self._rejected(tracker, scene, result, len(points), tracker.epoch == epoch)
+        return Output(hypotheses=hypotheses)
+
+    def _starts(self, tracker, scene):
+        """Priors to try in turn, None being a search everywhere; and how far it can have got."""
+        belief = self._belief
+        prior = tracker.begin(scene, belief.parameters.prior)
+        reach = tracker.reach(scene, belief.parameters.prior)
+        in_time = tracker.search_seconds < belief.mode.search_budget
+        # Where an operator points is tried on several clouds before it is given up.
+        if prior is not None and tracker.pose.accepted and in_time:
+            return (prior, None), reach
+        return (prior,), reach
+
+    def _note(self, tracker, reference, start, result):
+        """Note an :class:`Attempt`, whatever came of it."""
+        belief = self._belief
+        if start is None:
+            tracker.search_seconds = result.seconds
+        fallback = reference.registrar.provenance['fallback']
+        if fallback:
+            belief.report('fallback', f'{tracker.name}: {fallback}')
+        if result.registration is not None:
+            belief.monitor.registered(
+                tracker.name, result.registration, result.decision, result.seconds
+            )
+
+    def _rejected(self, tracker, scene, result, count, current):
+        """
+        Note that the last :class:`Attempt` on a scene gave no pose.
+
+        :param count: points that were left for it by other instances.
+        :param current: whether no command has reset the tracker since.
+        """
+        belief = self._belief
         doubt = unit_doubt(
-            scene.measured.median_range, cloud.diameter, belief.mode.largest_reference
+            scene.measured.median_range,
+            tracker.reference.cloud.diameter,
+            belief.mode.largest_reference,
         )
         reason = '; '.join(filter(None, (doubt, result.decision.reason)))
-        with belief.lock:
-            if tracker.epoch == epoch:
-                self._failed(tracker, reason)
-            # Too few points beside what other instances took is no fault of the cloud.
-            if not result.broken or len(points) < len(scene.points):
-                belief.monitor.rejected(tracker.name)
-            else:
-                belief.report('cloud', f'{tracker.name}: cloud not registered: {reason}')
-        return Output(hypotheses=hypotheses)
+        if current:
+            self._failed(tracker, reason)
+        # Too few points beside what other instances took is no fault of the cloud.
+        if not result.broken or count < len(scene.points):
+            belief.monitor.rejected(tracker.name)
+        else:
+            belief.report('cloud', f'{tracker.name}: cloud not registered: {reason}')
 
     def _failed(self, tracker, reason):
         """Note that a cloud gave no pose; a search that finds nothing says so once."""
