@@ -214,7 +214,6 @@ class ScanReader:
     :param farthest: points farther away are dropped [m].
     :param body: :class:`~dlc_training.recordings.body.Body`: where the robot sees itself, or None.
     :param voxel: edge to thin by at least [m].
-    :param clock_shift_ns: added to the stamps of the clouds.
     """
 
     timing: Timing | None = None
@@ -223,7 +222,6 @@ class ScanReader:
     farthest: float = 1e4
     body: object = None
     voxel: float = 0.0
-    clock_shift_ns: int = 0
 
     def read(self, message, stamp_ns):
         """
