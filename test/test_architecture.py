@@ -18,6 +18,7 @@ LAYERS = ('registration', 'localization', 'node', 'demo', 'training')
 BASE = {'dlc_ros', 'errors', 'files', 'ply_pcd'}
 
 MIDDLEWARE_ROS = {
+    'bond',
     'rclpy',
     'tf2_ros',
     'tf2_msgs',
