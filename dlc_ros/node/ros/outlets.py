@@ -2,7 +2,7 @@
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray, PoseWithCovarianceStamped
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 from tf2_msgs.msg import TFMessage
@@ -13,7 +13,7 @@ from dlc_ros.node.ros.messages import build_message
 
 class Outlets:
     """
-    Publishers of transforms, poses, aligned clouds and hypotheses.
+    Publishers of transforms, poses, references, aligned clouds and hypotheses.
 
     :param node: rclpy node.
     :param mode: ``map`` or ``object``: decides the topics' names.
@@ -24,12 +24,22 @@ class Outlets:
         self._mode = mode
         self._tf = node.create_publisher(TFMessage, '/tf', QoSProfile(depth=100))
         self._by_topic = {}
+        self._shown = {}  # hashes of the references that were published, by name
 
     def prepare(self, name):
         """Open the topics of a reference, so that they can be found before its first pose."""
         self._pose(name)
         self._aligned(name)
         self._hypotheses(name)
+        self._reference(name)
+
+    def publish_references(self, references):
+        """Show :class:`ReferencePoints` that are new; who comes later gets them too."""
+        for reference in references:
+            if self._shown.get(reference.name) != reference.sha256:
+                self._shown[reference.name] = reference.sha256
+                message = build_message(PointCloud2, convert.reference_values(reference))
+                self._reference(reference.name).publish(message)
 
     def publish(self, output):
         """Publish an :class:`~dlc_ros.localization.output.Output`."""
@@ -68,13 +78,17 @@ class Outlets:
     def _hypotheses(self, name):
         return self._publisher(PoseArray, convert.hypotheses_topic(self._mode, name), 10)
 
-    def _publisher(self, kind, topic, depth):
+    def _reference(self, name):
+        topic = convert.reference_topic(self._mode, name)
+        return self._publisher(PointCloud2, topic, 1, DurabilityPolicy.TRANSIENT_LOCAL)
+
+    def _publisher(self, kind, topic, depth, durability=DurabilityPolicy.VOLATILE):
         # A reference may be loaded, and so named, while the node runs.
         if topic not in self._by_topic:
             self._by_topic[topic] = self._node.create_publisher(
                 kind,
                 topic,
-                QoSProfile(depth=depth),
+                QoSProfile(depth=depth, durability=durability),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
         return self._by_topic[topic]

@@ -59,7 +59,7 @@ def with_changes(node, changes):
 
 
 def descriptor(info):
-    """ROS's description of a parameter: text, unit, type and range."""
+    """Describe a parameter to ROS: text, unit, type and range."""
     text = f'{info.description} [{info.unit}]' if info.unit else info.description
     constraints = [f'One of {", ".join(info.choices)}.'] if info.choices else []
     if info.read_only:

@@ -89,6 +89,7 @@ class Session:
             in_map = parameters.mode == 'map'
             for name in (parameters.frames.map,) if in_map else parameters.objects.names:
                 outlets.prepare(name)
+            outlets.publish_references(self._localizer.references())
             clouds = node.create_subscription(
                 PointCloud2,
                 parameters.topics.points,
@@ -222,6 +223,7 @@ class Session:
         def run():
             try:
                 function(*arguments)
+                self._show_references()
             except Exception as error:
                 self._unexpected(error)
             self._report()
@@ -233,6 +235,11 @@ class Session:
     def _load_reference(self, path):
         self._localizer.load_reference(path)
         self._listen_to_objects()
+
+    def _show_references(self):
+        with self._publishing:
+            if self._outlets is not None:
+                self._outlets.publish_references(self._localizer.references())
 
     # Worker's thread.
 
