@@ -121,6 +121,18 @@ def test_other_weights_are_taken_when_they_are_good_and_only_then(rig):
     assert rig.registrar.weights == 'better', 'they stay in force for references to come'
 
 
+def test_references_are_shown_thinned(tmp_path):
+    rig = object_rig(tmp_path, names=('mug', 'box'))
+    np.testing.assert_array_equal(rig.localizer.references()[0].points, rig.cloud)
+    many = np.random.default_rng(0).normal(size=(450_000, 3))
+    np.save(tmp_path / 'many.npy', many)
+    assert rig.localizer.load_reference(f'box={tmp_path / "many.npy"}').accepted
+    mug, box = rig.localizer.references()
+    assert (mug.name, box.name) == ('mug', 'box')
+    assert 100_000 < len(box.points) <= 200_000
+    assert {tuple(point) for point in box.points[:9]} <= {tuple(point) for point in many}
+
+
 def test_a_missing_reference_is_named_and_can_be_loaded_later(tmp_path):
     rig = Rig(tmp_path, {'mode': 'map', 'reference': '/nowhere/map.ply'})
     (problem,) = rig.localizer.problems

@@ -49,7 +49,12 @@ def test_views_show_topics_that_the_nodes_have(path):
     mode, name = ('map', 'map') if 'localizer' in path.name else ('object', 'part')
     own = {
         topic(mode, name).replace('~', '/localizer')
-        for topic in (convert.pose_topic, convert.aligned_topic, convert.hypotheses_topic)
+        for topic in (
+            convert.pose_topic,
+            convert.aligned_topic,
+            convert.hypotheses_topic,
+            convert.reference_topic,
+        )
     }
     known = own | {'/points', '/camera/points', '/initialpose', '/diagnostics', '/tf'}
     shown = topics_shown(path)

@@ -18,12 +18,15 @@ from dlc_ros.localization.initial_pose import checked_covariance
 from dlc_ros.localization.loading import Loading
 from dlc_ros.localization.map_mode import MapMode
 from dlc_ros.localization.object_mode import ObjectMode
-from dlc_ros.localization.output import CommandResult, Output
+from dlc_ros.localization.output import CommandResult, Output, ReferencePoints
 from dlc_ros.localization.parameters import read_only_changes
 from dlc_ros.localization.references import ReferenceLoader, make_registrar
 from dlc_ros.localization.saved_pose import PoseFile
 from dlc_ros.localization.tracker import NO_REFERENCE, Tracker
 from dlc_ros.registration.se3 import nearest_rigid
+
+# Points of a reference that are shown at most: 2.4 MB of a message.
+_MOST_SHOWN = 200_000
 
 
 class Localizer:
@@ -88,6 +91,17 @@ class Localizer:
             if not self._belief.trackers:
                 return (NO_REFERENCE,)
             return tuple(f'{tracker.name}: {tracker.reason}' for tracker in missing)
+
+    def references(self):
+        """References in use, to be shown to an operator: tuple of :class:`ReferencePoints`."""
+        with self._belief.lock:
+            clouds = [t.reference.cloud for t in self._belief.trackers.values() if t.reference]
+        return tuple(
+            ReferencePoints(
+                cloud.name, cloud.sha256, cloud.points[:: -(-len(cloud.points) // _MOST_SHOWN)]
+            )
+            for cloud in clouds
+        )
 
     def on_cloud(self, stamp_ns, frame_id, points, arrival_ns=None, times=None):
         """

@@ -68,6 +68,21 @@ class AlignedCloud:
 
 
 @dataclass(frozen=True)
+class ReferencePoints:
+    """
+    A reference to look at, in its own frame.
+
+    :param name: which reference: the map's frame or the object's name; also its frame.
+    :param sha256: of its file, hexadecimal.
+    :param points: (N, 3) float64 [m], thinned.
+    """
+
+    name: str
+    sha256: str
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
 class Hypotheses:
     """
     The poses that competed for a cloud, whether one was accepted or not.

@@ -130,6 +130,16 @@ def hypotheses_values(hypotheses):
     }
 
 
+def reference_values(reference):
+    """:class:`ReferencePoints` -> values of ``sensor_msgs/PointCloud2``; it holds at all times."""
+    return cloud_values(0, reference.name, reference.points)
+
+
+def reference_topic(mode, name):
+    """Topic of the references: ``~/reference`` or ``~/<object>/reference``."""
+    return '~/reference' if mode == 'map' else f'~/{_topic_part(name)}/reference'
+
+
 def pose_topic(mode, name):
     """Topic of the poses: ``~/pose`` of the robot, ``~/<object>/pose`` of each object."""
     return '~/pose' if mode == 'map' else f'~/{_topic_part(name)}/pose'

@@ -26,6 +26,7 @@ MAP_TOPICS = {
     ('out', '/localizer/pose', POSE, 'reliable', 'volatile'),
     ('out', '/localizer/aligned', CLOUD, 'reliable', 'volatile'),
     ('out', '/localizer/hypotheses', POSES, 'reliable', 'volatile'),
+    ('out', '/localizer/reference', CLOUD, 'reliable', 'transient local'),
     ('in', '/tf', TF, 'reliable', 'volatile'),
     ('in', '/tf_static', TF, 'reliable', 'transient local'),
     ('in', '/clock', CLOCK, 'best effort', 'volatile'),
@@ -44,8 +45,12 @@ OBJECT_TOPICS = {
     for what, kind in (('pose', POSE), ('aligned', CLOUD), ('hypotheses', POSES))
 }
 OBJECT_TOPICS |= {
-    ('in', f'/localizer/{name}/initialpose', POSE, 'reliable', 'volatile')
+    topic
     for name in ('mug', 'box')
+    for topic in (
+        ('in', f'/localizer/{name}/initialpose', POSE, 'reliable', 'volatile'),
+        ('out', f'/localizer/{name}/reference', CLOUD, 'reliable', 'transient local'),
+    )
 }
 # What every rclpy node has besides, and what only rclpy offers: lifecycle, parameters, services.
 OF_RCLPY = {'/rosout', '/parameter_events', '/localizer/transition_event', '/bond'}

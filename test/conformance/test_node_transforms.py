@@ -149,6 +149,22 @@ def test_aligned_cloud(robot_in_map):
     np.testing.assert_allclose(points_from_message(heard[-1]), REFERENCE, atol=1e-4)
 
 
+@both('the reference is shown in its frame to whoever comes, and another one when it is loaded')
+def test_reference(robot_in_map, reference, tmp_path):
+    rig = robot_in_map
+    heard = []
+    rig.robot.participant.subscribe('/localizer/reference', CLOUD, heard.append, qos.LATCHED)
+    assert wait_for(lambda: heard), 'it came after the node had started'
+    assert (heard[0].header.frame_id, convert.ns_from_stamp(heard[0].header.stamp)) == ('map', 0)
+    np.testing.assert_allclose(points_from_message(heard[0]), REFERENCE, atol=1e-5)
+    np.save(tmp_path / 'moved.npy', REFERENCE + 1.0)
+    rig.robot.send('load_reference', {'data': str(tmp_path / 'moved.npy')})
+    assert wait_for(lambda: len(heard) > 1)
+    np.testing.assert_allclose(points_from_message(heard[1]), REFERENCE + 1.0, atol=1e-5)
+    rig.robot.send('load_reference', {'data': str(reference)})
+    assert wait_for(lambda: len(heard) > 2)
+
+
 @both('the poses that competed are sent while somebody listens, of rejected clouds too')
 def test_hypotheses(robot_in_map):
     rig = robot_in_map

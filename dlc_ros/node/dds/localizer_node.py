@@ -59,9 +59,7 @@ class LocalizerNode:
             on_restart=self._tree.clear,
         )
         self._worker = LatestOnly(self._register, self._on_failure, name=f'{name} worker')
-        self._commands = Commands(
-            self._publish_diagnostics, self._on_failure, name=f'{name} commands'
-        )
+        self._commands = Commands(self._after_command, self._on_failure, name=f'{name} commands')
         domain = parameters.dds.domain_id
         self._participant = Participant(
             name,
@@ -70,8 +68,10 @@ class LocalizerNode:
             interface=parameters.dds.network_interface,
         )
         self._publishers = {}
+        self._shown = {}  # hashes of the references that were published, by name
         self._initial_poses = {}  # subscriptions by topic
         self._offer(parameters)
+        self._publish_references()
         self._listen(parameters, use_sim_time)
         self._log.info(
             '%s mode: waiting for clouds on %s',
@@ -130,6 +130,7 @@ class LocalizerNode:
             self._pose_publisher(name)
             self._aligned_publisher(name)
             self._hypotheses_publisher(name)
+            self._reference_publisher(name)
 
     def _listen(self, parameters, use_sim_time):
         node, topics = self._participant, parameters.topics
@@ -214,6 +215,10 @@ class LocalizerNode:
         self._tree.clear()
         self._localizer.on_time_jump(stamp_ns)
 
+    def _after_command(self):
+        self._publish_references()
+        self._publish_diagnostics()
+
     def _on_failure(self, error):
         self._log.error('internal error, going on with the next input', exc_info=error)
 
@@ -256,6 +261,14 @@ class LocalizerNode:
             if publisher.subscriber_count:
                 publisher.publish(convert.hypotheses_values(hypotheses))
 
+    def _publish_references(self):
+        """Show those that are new; who comes later gets them too."""
+        for reference in self._localizer.references():
+            if self._shown.get(reference.name) != reference.sha256:
+                self._shown[reference.name] = reference.sha256
+                publisher = self._reference_publisher(reference.name)
+                publisher.publish(convert.reference_values(reference))
+
     def _publish_diagnostics(self):
         now_ns = self._clock.now_ns()
         statuses = self._localizer.diagnostics(now_ns, self._worker.skipped)
@@ -270,6 +283,9 @@ class LocalizerNode:
     def _hypotheses_publisher(self, name):
         topic = convert.hypotheses_topic(self._mode, name)
         return self._publisher(topic, _POSES, qos.DEFAULT)
+
+    def _reference_publisher(self, name):
+        return self._publisher(convert.reference_topic(self._mode, name), _CLOUD, qos.LATCHED)
 
     def _publisher(self, topic, type_name, profile):
         """Publisher of a topic; made when first asked for, since objects may be added later."""
