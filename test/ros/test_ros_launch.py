@@ -1,5 +1,7 @@
 """Launch files as ``ros2 launch`` runs them: arguments, what comes up, what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,10 @@ def test_without_autostart_it_waits_for_a_manager(launch, peer):
     launch('localizer.launch.py', 'autostart:=false', 'node_name:=patient')
     answer = peer.call(GetState, '/patient/get_state', GetState.Request())
     assert answer.current_state.id == State.PRIMARY_STATE_UNCONFIGURED
+
+
+def test_launch_testing_finds_each_mode_active_and_ended_cleanly(installed):
+    pytest.importorskip('launch_testing', reason='launch_testing is not installed')
+    tested = installed('launch_test', Path(__file__).with_name('launch_of_modes.py'))
+    assert tested.wait() == 0, tested.output
+    assert tested.output.count('test_the_node_becomes_active') >= 2
