@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= passive
 BIN := .venv/bin
 SIZE ?= 1
-ROS_TESTS := test/test_transforms_tf2.py test/test_launch_files.py test/ros test/conformance
+ROS_TESTS := test/test_transforms_tf2.py test/test_launch_files.py test/test_ament_lint.py test/ros test/conformance
 
 .PHONY: help demo demo-ros test test-ros reliability lint format benchmark lock clean
 

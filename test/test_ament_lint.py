@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 CODE = [str(ROOT / name) for name in ('dlc_ros', 'launch', 'setup.py', 'training', 'test/ros')]
 
 
