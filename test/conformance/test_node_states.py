@@ -143,3 +143,19 @@ def test_newest_cloud_is_used(robot_in_map):
     counted = rig.count('input', 'clouds in') + rig.count('input', 'skipped (a newer one came)')
     # The cloud before all these may not have been in the diagnostics when counting began.
     assert counted - received - skipped <= 1 + sent + 1
+
+
+@both('a report that fails is logged, and the node goes on')
+def test_a_report_that_fails_ends_nothing(robot_in_map, monkeypatch):
+    rig, failed = robot_in_map, []
+
+    def fail():
+        failed.append(True)
+        raise RuntimeError('the device is gone')
+
+    monkeypatch.setattr('dlc_ros.localization.diagnostics.process_memory_mib', fail)
+    assert wait_for(lambda: len(failed) > 3)
+    monkeypatch.undo()
+    rig.advance(0.1)
+    rig.scan()
+    rig.localised()

@@ -10,7 +10,6 @@ import functools
 import gc
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -23,7 +22,13 @@ from std_msgs.msg import Empty, String
 from std_srvs.srv import Trigger
 
 from dlc_ros.localization.localizer import Localizer
-from dlc_ros.node.convert import arguments_of_initial_pose, initial_pose_topic, ns_from_stamp
+from dlc_ros.node.commands import Commands
+from dlc_ros.node.convert import (
+    arguments_of_initial_pose,
+    initial_pose_topic,
+    ns_from_stamp,
+    object_of_reference,
+)
 from dlc_ros.node.pointcloud2 import MessageCloud, times_from_message
 from dlc_ros.node.ros.heartbeat import Heartbeat
 from dlc_ros.node.ros.outlets import DiagnosticsOutlet, Outlets
@@ -64,14 +69,14 @@ class Session:
             opened.callback(self._diagnostics.close)
             self._worker = LatestOnly(self._register, self._unexpected, 'registration')
             opened.callback(self._worker.stop)
-            self._commands = ThreadPoolExecutor(1, 'commands')
-            opened.callback(self._commands.shutdown, cancel_futures=True)
+            self._commands = Commands(self._after_command, self._unexpected)
+            opened.callback(self._commands.stop)
             self._listen_to_commands(opened)
             self._watch_time(opened)
             # A paused simulation must not look like a dead node: diagnostics keep steady time.
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             timer = node.create_timer(
-                1.0 / parameters.diagnostics_rate, self._report, clock=steady
+                1.0 / parameters.diagnostics_rate, self._attempt(self._report), clock=steady
             )
             opened.callback(node.destroy_timer, timer)
             self._while_configured = opened.pop_all()
@@ -84,7 +89,7 @@ class Session:
             opened.callback(self._end_publishing)
             with self._publishing:
                 self._outlets = outlets
-            timer = node.create_timer(1.0 / parameters.publish_rate, self._repeat)
+            timer = node.create_timer(1.0 / parameters.publish_rate, self._attempt(self._repeat))
             opened.callback(node.destroy_timer, timer)
             in_map = parameters.mode == 'map'
             for name in (parameters.frames.map,) if in_map else parameters.objects.names:
@@ -133,7 +138,7 @@ class Session:
                 self._on_initial_pose,
             ),
             (Empty, '~/relocalize', lambda _: self._relocalize()),
-            (Empty, '~/save_pose', lambda _: self._command(self._localizer.save_pose)),
+            (Empty, '~/save_pose', self._on_save_pose),
             (String, '~/load_reference', self._on_load_reference),
             (String, '~/load_weights', self._on_load_weights),
         )
@@ -206,29 +211,23 @@ class Session:
 
     def _on_initial_pose(self, message, name=None):
         arguments = arguments_of_initial_pose(message)
-        self._command(self._localizer.on_initial_pose, *arguments, name)
+        kind = ('initial pose', name)
+        self._commands.submit(kind, self._localizer.on_initial_pose, *arguments, name)
+
+    def _on_save_pose(self, _message):
+        self._commands.submit('save pose', self._localizer.save_pose)
 
     def _on_load_reference(self, message):
-        self._command(self._load_reference, message.data)
+        kind = ('reference', object_of_reference(message.data))
+        self._commands.submit(kind, self._load_reference, message.data)
 
     def _on_load_weights(self, message):
-        self._command(self._localizer.load_weights, message.data)
+        self._commands.submit('weights', self._localizer.load_weights, message.data)
 
     def _relocalize(self):
         result = self._localizer.relocalize()
         self._report()
         return result
-
-    def _command(self, function, *arguments):
-        def run():
-            try:
-                function(*arguments)
-                self._show_references()
-            except Exception as error:
-                self._unexpected(error)
-            self._report()
-
-        self._commands.submit(run)
 
     # Thread of the commands.
 
@@ -236,10 +235,11 @@ class Session:
         self._localizer.load_reference(path)
         self._listen_to_objects()
 
-    def _show_references(self):
+    def _after_command(self):
         with self._publishing:
             if self._outlets is not None:
                 self._outlets.publish_references(self._localizer.references())
+        self._report()
 
     # Worker's thread.
 
@@ -272,6 +272,17 @@ class Session:
         with self._publishing:
             self._outlets.close()
             self._outlets = None
+
+    def _attempt(self, function):
+        """The function for a timer: what it raised there would end the executor."""
+
+        def attempt():
+            try:
+                function()
+            except Exception as error:
+                self._unexpected(error)
+
+        return attempt
 
     def _unexpected(self, error):
         self._node.get_logger().error(f'{type(error).__name__}: {error}')
