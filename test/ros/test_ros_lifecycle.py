@@ -57,6 +57,7 @@ def test_cleanup_leaves_no_endpoint_and_configure_works_again(start, reference):
     assert harness.change_state('shutdown')
 
 
+@pytest.mark.scenario('scenarios', 'a transition that the state does not have: refused', 'rclpy')
 def test_a_transition_that_the_state_does_not_have_is_refused_and_the_node_goes_on(
     start, reference
 ):

@@ -41,6 +41,11 @@ def state_of(name, peer):
     return response.current_state.label
 
 
+@pytest.mark.scenario(
+    'scenarios',
+    "nav2's lifecycle manager: up, paused, reset and down, with and without bond",
+    'rclpy',
+)
 @pytest.mark.parametrize('bond_timeout', [4.0, 0.0])
 def test_the_manager_brings_it_up_and_down(start, reference, manage, bond_timeout):
     robot = start(reference=str(reference), registration__use_predictor=False)
@@ -69,6 +74,9 @@ def test_the_manager_brings_it_up_and_down(start, reference, manage, bond_timeou
     assert 'IS DOWN' not in managed.output
 
 
+@pytest.mark.scenario(
+    'scenarios', "nav2's lifecycle manager notices that the node was killed", 'rclpy'
+)
 def test_a_node_that_is_killed_is_noticed(reference, manage, peer, tmp_path):
     bond = pytest.importorskip('bond.msg', reason='the package bond is not installed')
     values = {'reference': str(reference), 'registration': {'use_predictor': False}}
