@@ -156,6 +156,14 @@ def test_poses_come_without_transforms_where_those_are_not_wanted(tmp_path):
     np.testing.assert_allclose(output.poses[0].matrix, CAMERA_FROM_MUG, atol=1e-9)
 
 
+def test_no_two_objects_share_topics(tmp_path):
+    rig = object_rig(tmp_path, names=())
+    assert rig.localizer.load_reference(f'left-cup={rig.files["mug"]}').accepted
+    result = rig.localizer.load_reference(f'left_cup={rig.files["box"]}')
+    assert not result.accepted and 'topics' in result.message
+    assert rig.localizer.load_reference(f'left-cup={rig.files["box"]}').accepted
+
+
 def test_no_object_is_its_own_parent(tmp_path):
     rig = object_rig(tmp_path, **{'frames.parent': 'world'})
     result = rig.localizer.load_reference(f'world={rig.files["map"]}')

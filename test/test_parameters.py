@@ -107,6 +107,10 @@ _OBJECT = {'mode': 'object', 'objects.names': ['a'], 'objects.references': ['x']
             {'objects.names': ['a', '/a'], 'objects.references': ['x', 'y']},
             'objects.names must differ',
         ),
+        (
+            {**_OBJECT, 'objects.names': ['a.b', 'a_b'], 'objects.references': ['x', 'y']},
+            'they name topics',
+        ),
         *(
             ({**_OBJECT, frame: '/a'}, f"{frame} 'a' is also in objects.names")
             for frame in ('frames.parent', 'frames.cloud', 'objects.fixed_frame')

@@ -4,6 +4,7 @@ Every parameter of the localizer, declared once, as pydantic models.
 Nested groups become dotted names: ``frames.map``, ``registration.threads``.
 """
 
+import re
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
@@ -13,6 +14,12 @@ from dlc_ros.registration.options import RegistrationOptions, setting
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra='forbid', frozen=True)
+
+
+def topic_part(name):
+    """Part of a topic's name for an object's; frame names allow what topic names do not."""
+    part = re.sub(r'[^A-Za-z0-9_]', '_', name)
+    return f'_{part}' if part[:1].isdigit() else part
 
 
 class Topics(_Group):
@@ -95,8 +102,10 @@ class Objects(_Group):
                 f'objects.names has {len(self.names)} entries and objects.references '
                 f'{len(self.references)}; give one file for each name'
             )
-        if len(set(self.names)) != len(self.names):
-            raise ValueError('objects.names must differ from each other')
+        if len(set(map(topic_part, self.names))) != len(self.names):
+            raise ValueError(
+                'objects.names must differ in letters and digits: they name topics'
+            )
         if '' in (name.strip('/') for name in self.names):
             raise ValueError('objects.names must be frame names')
         return self

@@ -4,6 +4,7 @@ import re
 import threading
 
 from dlc_ros.errors import DlcError, ParameterError
+from dlc_ros.localization.declarations import topic_part
 from dlc_ros.localization.tracker import Tracker
 
 _NAMED_FILE = re.compile(r'(\w[\w-]*)=(.+)')
@@ -109,9 +110,12 @@ class Loading:
         if named:
             if named[1] in parameters.frames_beside_objects:
                 raise ParameterError(f'{named[1]!r} is a frame of the robot; name another object')
-            return named[1], named[2]
         with self._belief.lock:
             names = tuple(self._belief.trackers)
+        if named:
+            if named[1] not in names and topic_part(named[1]) in map(topic_part, names):
+                raise ParameterError(f'the topics of {named[1]!r} are taken; name another object')
+            return named[1], named[2]
         if len(names) != 1:
             raise ParameterError(f'{path!r} names no object; send name=file')
         return names[0], path

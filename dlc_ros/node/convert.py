@@ -5,10 +5,9 @@ Out: trees of plain values (dicts by field name, lists, numbers), which either n
 own message classes. In: messages of any family, read by their attributes.
 """
 
-import re
-
 import numpy as np
 
+from dlc_ros.localization.declarations import topic_part
 from dlc_ros.node.pointcloud2 import pack_points
 from dlc_ros.registration.se3 import (
     make_transform,
@@ -137,27 +136,27 @@ def reference_values(reference):
 
 def reference_topic(mode, name):
     """Topic of the references: ``~/reference`` or ``~/<object>/reference``."""
-    return '~/reference' if mode == 'map' else f'~/{_topic_part(name)}/reference'
+    return '~/reference' if mode == 'map' else f'~/{topic_part(name)}/reference'
 
 
 def pose_topic(mode, name):
     """Topic of the poses: ``~/pose`` of the robot, ``~/<object>/pose`` of each object."""
-    return '~/pose' if mode == 'map' else f'~/{_topic_part(name)}/pose'
+    return '~/pose' if mode == 'map' else f'~/{topic_part(name)}/pose'
 
 
 def aligned_topic(mode, name):
     """Topic of the aligned clouds: ``~/aligned`` or ``~/<object>/aligned``."""
-    return '~/aligned' if mode == 'map' else f'~/{_topic_part(name)}/aligned'
+    return '~/aligned' if mode == 'map' else f'~/{topic_part(name)}/aligned'
 
 
 def hypotheses_topic(mode, name):
     """Topic of the poses that competed: ``~/hypotheses`` or ``~/<object>/hypotheses``."""
-    return '~/hypotheses' if mode == 'map' else f'~/{_topic_part(name)}/hypotheses'
+    return '~/hypotheses' if mode == 'map' else f'~/{topic_part(name)}/hypotheses'
 
 
 def initial_pose_topic(name):
     """Topic of the initial poses of one object: ``~/<object>/initialpose``."""
-    return f'~/{_topic_part(name)}/initialpose'
+    return f'~/{topic_part(name)}/initialpose'
 
 
 def _pose(matrix):
@@ -182,9 +181,3 @@ def _named(names, values):
 
 def _header(stamp_ns, frame):
     return {'stamp': stamp_from_ns(stamp_ns), 'frame_id': frame}
-
-
-def _topic_part(name):
-    """Frame names allow what topic names do not."""
-    part = re.sub(r'[^A-Za-z0-9_]', '_', name)
-    return part if not part[0].isdigit() else f'_{part}'
