@@ -103,9 +103,7 @@ class Objects(_Group):
                 f'{len(self.references)}; give one file for each name'
             )
         if len(set(map(topic_part, self.names))) != len(self.names):
-            raise ValueError(
-                'objects.names must differ in letters and digits: they name topics'
-            )
+            raise ValueError('objects.names must differ in letters and digits: they name topics')
         if '' in (name.strip('/') for name in self.names):
             raise ValueError('objects.names must be frame names')
         return self
