@@ -156,6 +156,14 @@ def test_results_of_another_run_are_not_overwritten(tmp_path):
         run.make_folder(tmp_path)
 
 
+def test_a_folder_that_is_called_as_the_link_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'results' / 'latest' / 'mine').mkdir(parents=True)
+    with pytest.raises(DlcError, match=r'cannot link results/latest .* give --out'):
+        run.make_folder(None)
+    assert (tmp_path / 'results' / 'latest' / 'mine').is_dir()
+
+
 def test_latest_points_at_the_newest_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = run.make_folder(None)

@@ -133,7 +133,10 @@ def test_same_seed_gives_the_same_clouds():
     assert not np.array_equal(first, other, equal_nan=True)
 
 
-@pytest.mark.parametrize('values', [{'duration': 3.0}, {'duration': float('nan')}, {'rate': 0.0}])
+@pytest.mark.parametrize(
+    'values',
+    [{'duration': value} for value in (3.0, float('nan'), float('inf'))] + [{'rate': 0.0}],
+)
 def test_impossible_scenarios_are_refused(values):
     with pytest.raises(DlcError, match=next(iter(values))):
         Scenario(**values)

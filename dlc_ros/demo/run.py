@@ -239,7 +239,7 @@ def make_folder(out):
     """
     The folder of the results; without ``out`` a new one, linked as ``results/latest``.
 
-    :raises DlcError: it cannot be made, or holds a recording already.
+    :raises DlcError: it cannot be made or linked, or holds a recording already.
     """
     folder = out or Path('results') / time.strftime('%Y-%m-%d_%H-%M-%S')
     try:
@@ -250,8 +250,14 @@ def make_folder(out):
         raise DlcError(f'{folder} holds the results of another run; name a new folder with --out')
     if out is None:
         latest = folder.parent / 'latest'
-        latest.unlink(missing_ok=True)
-        latest.symlink_to(folder.name)
+        try:
+            latest.unlink(missing_ok=True)
+            latest.symlink_to(folder.name)
+        except OSError as error:
+            raise DlcError(
+                f'cannot link {latest} to the results: {error.strerror}; move it away, or give '
+                '--out'
+            ) from None
     return folder.resolve()
 
 

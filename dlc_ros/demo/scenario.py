@@ -12,7 +12,7 @@ from dlc_ros.registration.se3 import inverse
 
 CAMERA_FRAME = 'camera_depth_optical_frame'
 PART_FRAME = 'part'
-SHORTEST = 10.0  # s
+SHORTEST, LONGEST = 10.0, 3600.0  # s
 RECOVERY_LIMIT = 3.0  # s
 
 
@@ -34,7 +34,7 @@ class Scenario:
     messages without a point), and when it sees again it stands on another side of the part. After
     a while it begins to jump from side to side, and stays nowhere for long.
 
-    :param duration: of the whole run [s], at least 10.
+    :param duration: of the whole run [s], 10 to 3600.
     :param rate: clouds a second [Hz].
     :param blind_after: when the camera is blinded, as a share of the duration.
     :param blind_for: how long it is blind, as a share of the duration.
@@ -55,9 +55,9 @@ class Scenario:
     seed: int = 0
 
     def __post_init__(self):
-        if not self.duration >= SHORTEST:
+        if not SHORTEST <= self.duration <= LONGEST:
             raise DlcError(
-                f'duration is {self.duration:g} s; the demo needs {SHORTEST:g} s or more'
+                f'duration is {self.duration:g} s; the demo runs {SHORTEST:g} to {LONGEST:g} s'
             )
         if not 0.5 <= self.rate <= 30.0:
             raise DlcError(f'rate is {self.rate:g} Hz; the camera does 0.5 to 30')
