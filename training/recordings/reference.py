@@ -46,6 +46,7 @@ def training_part(reference, poses, parts, labelled):
         reference = reference[parts.border.before(reference)]
         _, nearest = cKDTree(poses[labelled, :3, 3]).query(reference)
         reference = reference[parts.train[labelled][nearest]]
+    # In step with the voxels that the map itself was thinned in, points would be left in pairs.
     edge, frame = 0.02, LocalFrame.of(reference)
     local = thinner = frame.localize(reference)
     while len(thinner) > _REFERENCE_POINTS:
