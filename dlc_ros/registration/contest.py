@@ -40,7 +40,7 @@ class Contest:
 
     :ivar refiner: of the site.
     :ivar selection: :class:`Selection` among the candidates.
-    :ivar candidates: list of :class:`Refinement`.
+    :ivar candidates: list of :class:`~dlc_ros.registration.selection.Candidate`.
     :ivar chosen: the one that wins.
     :ivar fit: :class:`~dlc_ros.registration.confidence.Fit` of the answer that came of it.
     """
@@ -68,7 +68,7 @@ class Contest:
         self.selection = Selection(
             self.refiner, source, prior, self._witness, sight, learned, options.min_confidence
         )
-        self._starts, self._odds = [], []
+        self._starts, self._predicted = [], []
         self.candidates, self.chosen, self.fit = [], None, None
 
     @cached_property
@@ -89,6 +89,7 @@ class Contest:
             starts = [(hypothesis.transform, None) for hypothesis in found]
             if prior is not None:
                 starts = [start for start in starts if prior.plausible(start[0])]
+            self._predicted = [transform for transform, _ in starts]
         if prior is not None or self._landscape is None:
             guess = np.eye(4) if prior is None else prior.transform
             near = 0.5 * self.refiner.start_distance(source)
@@ -105,28 +106,22 @@ class Contest:
 
     def compete(self):
         """Refine all that entered on thinned clouds, and choose."""
-        for transform, distance, odds in self._starts:
-            self.candidates.append(self.refiner.compete(self._source, transform, distance))
-            self._odds.append(odds)
+        refined = [
+            self.refiner.compete(self._source, transform, distance)
+            for transform, distance, _ in self._starts
+        ]
+        odds = [odds for _, _, odds in self._starts]
+        known = [o for o in odds if o is not None]
+        if known:
+            odds = [_UNPROPOSED * max(known) if o is None else o for o in odds]
         self._starts = []
-        self.chosen = self.selection.choose(self.candidates, self._known_odds())
-
-    def _known_odds(self):
-        """Odds of all candidates; None where no search told any."""
-        known = [odds for odds in self._odds if odds is not None]
-        if not known:
-            return None
-        return [_UNPROPOSED * max(known) if odds is None else odds for odds in self._odds]
-
-    def _odds_of_chosen(self):
-        odds = self._known_odds() or [0.0] * len(self.candidates)
-        return next(o for o, c in zip(odds, self.candidates, strict=True) if c is self.chosen)
+        self.candidates += self.selection.candidates(refined, odds)
+        self.chosen = self.selection.choose(self.candidates)
 
     @property
     def rank(self):
         """What contests at several sites are compared by; the higher wins."""
-        ranks = self.selection.ranks(self.candidates, self._known_odds())
-        return next(r for r, c in zip(ranks, self.candidates, strict=True) if c is self.chosen)
+        return self.selection.rank(self.chosen)
 
     @property
     def doubtful(self):
@@ -142,9 +137,9 @@ class Contest:
         :returns: :class:`Evidence`.
         """
         self.fit = self.selection.judged(answer)
-        alike = _ALIKE * self._odds_of_chosen()
+        alike = _ALIKE * (self.chosen.odds or 0.0)
         rivals = [
-            (other.chosen, _UNMAPPED if other._odds_of_chosen() > alike else 0.0)
+            (other.chosen.refined, _UNMAPPED if (other.chosen.odds or 0.0) > alike else 0.0)
             for other in elsewhere
         ]
         return self.selection.evidence(answer, self.fit, self.candidates, rivals)
@@ -159,19 +154,23 @@ class Contest:
 
     def look_again(self):
         """
-        Let compete where a cloud may lie instead: at every shift of a few turns.
+        Let compete where a cloud may lie instead.
 
+        That is at every shift of a few turns; and where the predictor said, but for what lies
+        farther off: clouds that overlap little are drawn away by what lies beside the overlap.
         Not near a narrow prior, which leaves no room for it.
         """
         if self._witness is None:
             return
+        near = self.refiner.near_distance(self._source)
+        self._starts += [(pose, near, None) for pose in self._predicted]
         poses = self._elsewhere()
-        if not poses:
-            return
-        poses = self._best(poses, _FORGIVING, _GLANCES)
-        poses = self._best(self.refiner.glance(self._source, poses), _GLANCED, _SECOND_LOOK)
+        if poses:
+            poses = self._best(poses, _FORGIVING, _GLANCES)
+            poses = self._best(self.refiner.glance(self._source, poses), _GLANCED, _SECOND_LOOK)
         self._starts += [(pose, None, None) for pose in poses]
-        self.compete()
+        if self._starts:
+            self.compete()
 
     def _best(self, poses, reach, count):
         """
@@ -182,7 +181,7 @@ class Contest:
 
         :param reach: within which points are near, in fine distances.
         """
-        near = reach * self.chosen.agreement.distance
+        near = reach * self.chosen.refined.agreement.distance
         shares = rough_scores(self.refiner.coarse_target, self._source.coarse, poses, near)
         places = _places(-shares) + _places(self.energies(np.array(poses)))
         return [poses[i] for i in np.argsort(places, kind='stable')[:count]]
@@ -192,13 +191,13 @@ class Contest:
         source, prior = self._source.coarse, self._prior
         search = ShiftSearch(self.refiner.coarse_target, min(self.refiner.radius, source.radius))
         found = []
-        for turn in likely_turns(self.chosen.transform[:3, :3], source, prior):
+        for turn in likely_turns(self.chosen.refined.transform[:3, :3], source, prior):
             shifts, overlaps = search.best(source.points @ turn.T, _SHIFTS)
             poses = (make_transform(turn, shift) for shift in shifts)
             found += zip(overlaps, poses, strict=True)
         found.sort(key=lambda item: -item[0])
         near = _ANEW * self.refiner.start_distance(self._source)
-        known = [candidate.transform for candidate in self.candidates]
+        known = [candidate.refined.transform for candidate in self.candidates]
         poses = [
             pose
             for _, pose in found

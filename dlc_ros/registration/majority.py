@@ -8,6 +8,8 @@ from dlc_ros.registration.se3 import exp_so3, transform_points
 from dlc_ros.registration.surface import sample
 
 _SAMPLES = 1_500
+# Points that share one independent error: a target plane serves all source points near it.
+_SHARING = 2.0
 _STEPS = 10
 _REWEIGHTINGS = 12
 # Distance from a subspace [1, unit motions] below which rows of noisy normals count as in it.
@@ -62,11 +64,11 @@ def majority(target, source, prior, contradicting, distance, spread):
     :param prior: :class:`PosePrior`.
     :param contradicting: (4, 4) the pose that all points together lead to.
     :param distance: correspondence distance [m].
-    :param spread: standard deviation of the plane distance of one independent point [m].
+    :param spread: standard deviation of the plane distance of a point [m].
     :returns: :class:`Majority`, or None where it is no such case.
     """
     points = source.points[sample(len(source), _SAMPLES)]
-    weight = len(source) / len(points) / spread**2
+    weight = len(source) / len(points) / (_SHARING * spread**2)
     belief = np.linalg.inv(prior.belief)
     transform, opened = prior.transform, None
     for number in range(_STEPS):

@@ -33,10 +33,11 @@ class RegistrationOptions(BaseModel):
         le=100.0,
     )
     refiner: Literal['small_gicp', 'open3d'] = setting(
-        'small_gicp', 'Library that refines the predicted pose.'
+        'small_gicp',
+        'Library that brings a predicted pose near; symmetric ICP does the last steps.',
     )
     refine_method: Literal['GICP', 'PLANE_ICP', 'ICP'] = setting(
-        'GICP', 'ICP variant of the refinement.'
+        'GICP', 'ICP variant that brings a predicted pose near.'
     )
     upright: bool = setting(
         False,

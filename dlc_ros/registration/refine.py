@@ -1,4 +1,4 @@
-"""ICP on full-resolution clouds, from a predicted pose to the final one."""
+"""Levels of ICP, from a predicted pose to the final one; the last of them is symmetric."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.pyramid import Excerpt
 from dlc_ros.registration.se3 import is_rigid
 from dlc_ros.registration.surface import Surface
+from dlc_ros.registration.symmetric import symmetric_icp
 
 # Points of the two clouds that are refined. The reference is searched (its size costs a
 # logarithm), the source is iterated over.
@@ -25,6 +26,8 @@ _MAX_PLACE = 9_000
 _COARSE_REFERENCE = 10_000
 _COARSE_SOURCE = 1_500
 _COMPETING_ITERATIONS = 15
+# Steps of the last level: most of what it gains comes at once, then it follows the noise.
+_LAST_ITERATIONS = 10
 # The same where a start is only glanced at.
 _GLANCE_SOURCE = 400
 _GLANCE_ITERATIONS = 8
@@ -33,11 +36,12 @@ _GLANCE_ITERATIONS = 8
 # loses one start in six that three pitches would have kept.
 _FINE_PITCHES = 1.5
 _START_PITCHES = 3.0
+# The first one for starts that may overlap little: what lies farther off is not looked at.
+_NEAR_PITCHES = 1.75
 # Factor between the correspondence distances of successive levels.
 _LEVEL_FACTOR = 2.5
-# Steps smaller than this [rad, and radii of the reference] end a level.
-_EPSILON = 1e-3
-_COARSE_EPSILON = 5e-3
+# Steps smaller than this [rad, and radii of the reference] end a level before the last.
+_EPSILON = 5e-3
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,10 @@ class Refiner:
         """First correspondence distance [m] from a good start, about three coarse pitches off."""
         return _START_PITCHES * max(self.coarse_target.pitch, source.coarse.pitch)
 
+    def near_distance(self, source):
+        """First correspondence distance [m] from a start that must not be drawn away."""
+        return _NEAR_PITCHES * max(self.coarse_target.pitch, source.coarse.pitch)
+
     def fine_distance(self, source):
         """Correspondence distance of the last level [m] for a :class:`Surface` of a source."""
         return self._fine(self.target, source)
@@ -174,7 +182,7 @@ class Refiner:
         """
         few, target = source.coarse.thinned(_GLANCE_SOURCE), self.coarse_target
         distance = self.start_distance(source)
-        limits = Limits(distance, _COARSE_EPSILON, _GLANCE_ITERATIONS)
+        limits = Limits(distance, _EPSILON, _GLANCE_ITERATIONS)
         ends = [self._align(target, few, init, limits)[0] for init in inits]
         return [end if is_rigid(end) else init for end, init in zip(ends, inits, strict=True)]
 
@@ -242,10 +250,14 @@ class Refiner:
         fine = self._fine(target, source)
         distances = levels(start_distance, fine)
         transform, total, converged = np.array(init, dtype=np.float64), 0, False
+        near = _NEAR_PITCHES * max(target.pitch, source.pitch)
         for distance in distances:
-            epsilon = _EPSILON if distance == distances[-1] else _COARSE_EPSILON
-            limits = Limits(distance, epsilon, iterations)
-            moved, used, converged = self._align(target, source, transform, limits)
+            if distance > max(near, fine):
+                limits = Limits(distance, _EPSILON, iterations)
+                moved, used, converged = self._align(target, source, transform, limits)
+            else:
+                steps = min(iterations, _LAST_ITERATIONS)
+                moved, used, converged = symmetric_icp(target, source, transform, distance, steps)
             total += used
             # An under-determined step may run away; the last good pose is kept.
             if not is_rigid(moved):

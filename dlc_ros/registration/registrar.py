@@ -22,7 +22,7 @@ from dlc_ros.registration.result import Registration, Status
 from dlc_ros.registration.se3 import compose, compose_jacobians, inverse, symmetric
 from dlc_ros.registration.selection import Answer
 from dlc_ros.registration.sight import Sight
-from dlc_ros.registration.uncertainty import CORRELATION, plane_spread, pose_covariance
+from dlc_ros.registration.uncertainty import plane_spread, pose_covariance
 
 # Largest correspondence distance in radii of the source: coarser clouds lie on anything.
 _COARSEST = 0.5
@@ -143,7 +143,8 @@ class Registrar:
         won = self._winner(contests)
         if won.doubtful and not searching:  # that search tried every turn and shift
             won.look_again()
-        answer = Answer(won.chosen, won.refiner.finish(source, won.chosen))
+        chosen = won.chosen.refined
+        answer = Answer(chosen, won.refiner.finish(source, chosen))
         clock.lap('refine')
         answer = self._observed(won.refiner, source, answer, prior)
         best, free = answer.best, answer.free
@@ -174,7 +175,7 @@ class Registrar:
             ),
             free_directions=screws / np.linalg.norm(screws, axis=0),
             candidates=tuple(
-                self._given(candidate.transform, frame)
+                self._given(candidate.refined.transform, frame)
                 for contest in contests
                 for candidate in contest.candidates
             ),
@@ -257,7 +258,7 @@ class Registrar:
         covariance = pose_covariance(found, free, target, source.full, self._radius)
         if not prior.contradicted(found.transform, covariance):
             return answer
-        spread = np.sqrt(CORRELATION) * plane_spread(found, target, source.full, self._radius)
+        spread = plane_spread(found, target, source.full, self._radius)
         most = majority(target, source.full, prior, found.transform, found.distance, spread)
         if most is None:
             return answer

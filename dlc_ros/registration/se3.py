@@ -344,7 +344,7 @@ def covariance_from_hessian(hessian, residual_variance, limits, correlation=1.0)
     :param hessian: (6, 6) in the order and axes of the covariance.
     :param residual_variance: variance of one residual [m^2], > 0.
     :param limits: (6,) largest standard deviations [m, m, m, rad, rad, rad], > 0.
-    :param correlation: number of points that share one independent error, >= 1.
+    :param correlation: number of residuals that share one independent error, > 0.
     :returns: (6, 6) symmetric positive definite.
     """
     limits = np.asarray(limits, dtype=np.float64)

@@ -18,6 +18,20 @@ _BEFORE = 0.5
 _TINY = 1e-9
 
 
+class Candidate(NamedTuple):
+    """
+    A pose that competes.
+
+    :param refined: its :class:`Refinement`, on thinned clouds.
+    :param fit: what is seen of it, a :class:`~dlc_ros.registration.confidence.Fit`.
+    :param odds: what else speaks for it, a logarithm; None where no candidate has any.
+    """
+
+    refined: Refinement
+    fit: Fit
+    odds: float | None = None
+
+
 class Answer(NamedTuple):
     """
     A pose and what holds it.
@@ -55,46 +69,45 @@ class Selection:
         self._witness, self._sight, self._min_confidence = witness, sight, min_confidence
         self._model = PLACES if sight else GEOMETRIC if witness is None else learned
 
-    def fits(self, refinements):
-        """List of :class:`Fit` of poses that were refined on thinned clouds."""
+    def candidates(self, refinements, odds):
+        """
+        Look at poses that were refined on thinned clouds.
+
+        :param refinements: list of :class:`Refinement`.
+        :param odds: ``Candidate.odds`` of each.
+        :returns: list of :class:`Candidate`.
+        """
         seen = [refinement.agreement for refinement in refinements]
         support = self._support([agreement.transform for agreement in seen])
-        return [
+        fits = [
             Fit.of(agreement, known, self._crossed(agreement))
             for agreement, known in zip(seen, support, strict=True)
         ]
+        return [Candidate(*parts) for parts in zip(refinements, fits, odds, strict=True)]
 
     def confidence(self, fit):
         """Estimated probability that a pose with this :class:`Fit` is right."""
         return self._model.confidence(fit)
 
-    def choose(self, candidates, odds=None):
-        """
-        The likeliest of a list of :class:`Refinement` among those that the prior allows.
-
-        :param odds: of each, what else speaks for it, as a logarithm; None: nothing does.
-        """
-        ranks = self.ranks(candidates, odds)
-        order = sorted(range(len(candidates)), key=lambda i: ranks[i], reverse=True)
+    def choose(self, candidates):
+        """The likeliest of a list of :class:`Candidate` among those that the prior allows."""
+        order = sorted(candidates, key=self.rank, reverse=True)
         prior = self._prior
         if prior is not None:
-            order = [i for i in order if prior.plausible(candidates[i].transform)] or order
-        return candidates[order[0]]
+            order = [c for c in order if prior.plausible(c.refined.transform)] or order
+        return order[0]
 
-    def ranks(self, candidates, odds=None):
-        """Tuples by which candidates are compared, also with those elsewhere; the larger wins."""
-        sure = [self.confidence(fit) for fit in self.fits(candidates)]
-        if odds is None:
+    def rank(self, candidate):
+        """Tuple by which candidates are compared, also with those elsewhere; the larger wins."""
+        sure, score = self.confidence(candidate.fit), candidate.refined.score
+        if candidate.odds is None:
             # Where the confidence saturates, the agreement decides.
-            return [(round(p, 3), c.score) for p, c in zip(sure, candidates, strict=True)]
-        return [
-            (float(np.log((p + _TINY) / (1.0 - p + _TINY)) + more), c.score)
-            for p, more, c in zip(sure, odds, candidates, strict=True)
-        ]
+            return round(sure, 3), score
+        return float(np.log((sure + _TINY) / (1.0 - sure + _TINY)) + candidate.odds), score
 
     def doubts(self, candidate):
-        """Whether a candidate would be rejected."""
-        return self.confidence(self.fits([candidate])[0]) < self._min_confidence
+        """Whether a :class:`Candidate` would be rejected."""
+        return self.confidence(candidate.fit) < self._min_confidence
 
     def judged(self, answer):
         """:class:`Fit` of an :class:`Answer`, as candidates have one."""
@@ -110,7 +123,7 @@ class Selection:
 
         :param answer: :class:`Answer`.
         :param fit: its :class:`Fit`, see :meth:`judged`.
-        :param candidates: list of :class:`Refinement`, the chosen one among them.
+        :param candidates: list of :class:`Candidate`, the chosen one among them.
         :param elsewhere: :class:`Refinement` of the same source onto other parts of the
             reference, those that convince there, each with its ``Rival.allowance``.
         :returns: :class:`Evidence`.
@@ -143,7 +156,7 @@ class Selection:
         found, prior = chosen.agreement, self._prior
         # Of other parts of the reference other points were compared: the source's alone count.
         own = slice(found.compared)
-        compared = [(c, slice(None), 0.0) for c in candidates]
+        compared = [(c.refined, slice(None), 0.0) for c in candidates]
         compared += [(c, own, allowance) for c, allowance in elsewhere]
         rivals = []
         for candidate, part, allowance in compared:

@@ -7,17 +7,21 @@ from dlc_ros.registration.se3 import covariance_from_hessian
 
 # Constants of the covariance, fitted to the errors of ten strata of pairs (`dlc-eval calibrate`):
 # crops of solids, clean, noisy, sparse and dense; views, fragments, rooms and scans of places.
-# Points of the reduced clouds that share one independent error, at least: a target plane is fitted
-# to its neighbours and serves all source points near it. Where the residuals show more, more.
-CORRELATION = 2.0
-# Error that no number of points averages out (edges, normals of the target), in pitches of it:
-# standard deviation of the shift, and of the arc of a turn at the source's radius. What the
-# roughness does not explain of the residual, by more than this share of it, is such error too: a
-# map that is bent, things that moved. At most so many pitches.
-_COMMON = 0.02
-_UNEXPLAINED = 0.1
-_EXPLAINED = 0.75
-_MOST_COMMON = 0.1
+# Points of the reduced clouds that share one independent error, at least: those of both clouds
+# are matched, along the mean of two normals, so it may be less than one. Where the residuals show
+# more, more, but for the other direction's part of it.
+_SHARING = 0.5
+_SHOWN = 0.6
+# Error that no number of points averages out, standard deviation of the shift, and of the arc of a
+# turn at the source's radius. What few large residuals add to those of most points, beyond what
+# edges leave of it, in pitches: a map that is bent, things that moved. The share of it.
+_EDGES = 0.07
+_UNEXPLAINED = 0.7
+# By how much whole regions lie off the surface: the share of it.
+_SYSTEMATIC = 0.35
+# What roughens the target but not the source, beyond what so many pitches explain: the other side
+# of a thin wall, of which a view shows one, and which the pose may be off by.
+_ROUGHER = 0.22
 # Noise beside the pitch, from which it turns normals and nearest points rather than averages out.
 _BLUR = 0.45
 # How much larger than the residual the noise may be that choosing the nearest point hid from it.
@@ -57,7 +61,10 @@ def pose_covariance(found, free, target, source, radius):
     spread *= 1.0 + (noise / target.pitch / _BLUR) ** 3
     limits = np.repeat([radius, np.pi / np.sqrt(3.0)], 3)
     random = covariance_from_hessian(
-        resisted(found, free), spread**2, limits, correlation=max(CORRELATION, found.correlation)
+        resisted(found, free),
+        spread**2,
+        limits,
+        correlation=max(_SHARING, _SHOWN * found.correlation),
     )
     common = _common_error(found, target, source)
     return random + np.diag(np.repeat([common, common / source.radius], 3) ** 2)
@@ -65,7 +72,10 @@ def pose_covariance(found, free, target, source, radius):
 
 def _common_error(found, target, source):
     """Standard deviation of what no number of points averages out [m]."""
-    rough = np.hypot(target.roughness, source.roughness)
-    residual = found.residual if np.isfinite(found.residual) else 0.0
-    excess = max(residual / max(rough, 1e-9 * target.pitch) - _EXPLAINED, 0.0)
-    return min(_COMMON + _UNEXPLAINED * excess, _MOST_COMMON) * target.pitch
+    if not np.isfinite(found.residual):
+        return 0.0
+    few = np.sqrt(max(found.residual**2 - found.typical_residual**2, 0.0))
+    unexplained = _UNEXPLAINED * max(few - _EDGES * target.pitch, 0.0)
+    # Of thin walls both sides are within the roughness of the target.
+    sheet = target.roughness**2 - source.roughness**2 - (_ROUGHER * target.pitch) ** 2
+    return np.sqrt(unexplained**2 + (_SYSTEMATIC * found.systematic) ** 2 + max(sheet, 0.0))

@@ -41,7 +41,7 @@ class Watched(Registrar):
         local = compose(inverse(self._frame.transform), transform, inverse(self._from_source))
         refinement = self._won.refined(local)
         pose = compose(self._frame.transform, refinement.transform, self._from_source)
-        return pose, self._won.selection.fits([refinement])[0]
+        return pose, self._won.selection.candidates([refinement], [None])[0].fit
 
     def energies(self, transforms):
         """Energies (P,) at the ranking beta of poses (P, 4, 4), frames of the given clouds."""
@@ -56,11 +56,11 @@ class Watched(Registrar):
     def candidates(self):
         """Poses (4, 4) that competed where the answer was found, frames of the given clouds."""
         before, after = self._frame.transform, self._from_source
-        return [compose(before, c.transform, after) for c in self._won.candidates]
+        return [compose(before, c.refined.transform, after) for c in self._won.candidates]
 
     @property
     def fits(self):
-        return self._won.selection.fits(self._won.candidates)
+        return [candidate.fit for candidate in self._won.candidates]
 
     @property
     def chosen(self):
