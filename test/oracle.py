@@ -14,8 +14,16 @@ LOADED = SimpleNamespace(
     path='weights',
     sha256='0',
     trained_on='',
+    # Close to those of the shipped card.
     confidence=Model(
-        3.5, {'log_typical': -1.7, 'hovering': -15.0, 'log_hold': 0.5, 'log_support': 1.0}
+        3.2,
+        {
+            'log_typical': -1.2,
+            'log_systematic': -1.0,
+            'hovering': -15.5,
+            'log_hold': 0.56,
+            'log_support': 1.5,
+        },
     ),
 )
 
@@ -42,7 +50,7 @@ class Oracle(Predictor):
         return np.zeros(len(transforms))
 
     def support(self, transforms):
-        return np.full(len(transforms), 0.6)
+        return np.full(len(transforms), 0.4)
 
 
 @pytest.fixture

@@ -162,25 +162,25 @@ GEOMETRIC = Model(
 # stands where the sensor looked through. Descriptors add nothing to that. Fitted by `dlc-eval
 # calibrate-places --pairs 5 --false-rejects 7`.
 PLACES = Model(
-    -4.90,
+    -3.94,
     {
-        'coverage': 4.18,
-        'log_typical': -1.55,
-        'log_systematic': -0.86,
-        'hovering': -12.96,
-        'log_hold': 0.09,
-        'crossed': -17.01,
+        'coverage': 3.68,
+        'log_typical': -0.46,
+        'log_systematic': -1.70,
+        'hovering': -15.49,
+        'log_hold': 0.22,
+        'crossed': -17.66,
     },
 )
 # For weights whose model card has no constants, so that nobody knows what their descriptors are
 # worth: fitted like those of a card to the same poses, without descriptors, and to reject 15 % of
 # the right answers at a confidence of one half.
 UNFITTED = Model(
-    1.98,
+    2.65,
     {
-        'log_typical': -1.87,
-        'log_systematic': -0.82,
-        'hovering': -16.7,
-        'log_hold': 0.89,
+        'log_typical': -1.31,
+        'log_systematic': -1.28,
+        'hovering': -20.8,
+        'log_hold': 1.18,
     },
 )
