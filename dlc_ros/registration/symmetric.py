@@ -5,6 +5,8 @@ import numpy as np
 from dlc_ros.registration.se3 import exp_so3, inverse, transform_points
 from dlc_ros.registration.surface import sample
 
+# Matches follow the points, so that a step leaves a share of the way: it is made longer by so much.
+_RELAXED = 1.5
 # A step ends it that changes the residuals by less than their noise, all of them together.
 _SETTLED = 0.5
 # Target points that are matched to the source, at most, and no more than it has points. The
@@ -37,7 +39,7 @@ def symmetric_icp(target, source, init, distance, iterations):
     :param source: :class:`Surface`, its origin at its centroid.
     :param init: (4, 4) ``T_target_source`` to start from.
     :param distance: correspondence distance [m].
-    :param iterations: steps at most. Each halves what is left, about; many only follow the noise.
+    :param iterations: steps at most; many only follow the noise.
     :returns: (4, 4) float64 ``T_target_source``; steps; whether they ended by themselves. Where
         nothing matches that is ``init``, 0 and False.
     """
@@ -57,7 +59,7 @@ def symmetric_icp(target, source, init, distance, iterations):
         hessian = weighted.T @ jacobian
         damped = hessian + _DAMPING * len(residuals) * np.eye(6)
         step = -np.linalg.solve(damped, weighted.T @ residuals)
-        pose = _moved(pose, scale * step)
+        pose = _moved(pose, _RELAXED * scale * step)
         if step @ hessian @ step < _SETTLED * spread**2:
             return pose, used + 1, True
     return pose, iterations, False
