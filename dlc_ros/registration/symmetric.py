@@ -5,7 +5,7 @@ import numpy as np
 from dlc_ros.registration.se3 import exp_so3, inverse, transform_points
 from dlc_ros.registration.surface import sample
 
-# Matches follow the points, so that a step leaves a share of the way: it is made longer by so much.
+# Matches follow the points, so that a step leaves a share of the way: it is made so much longer.
 _RELAXED = 1.5
 # A step ends it that changes the residuals by less than their noise, all of them together.
 _SETTLED = 0.5
