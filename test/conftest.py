@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import reliability
 from oracle import propose  # noqa: F401 (a fixture)
+from registrations import bracket, registrar  # noqa: F401 (fixtures)
 
 ROOT = Path(__file__).resolve().parent.parent
 _NOT_SOURCE = {'.git', '.venv', 'build', 'install', 'log', 'results', 'runs', '__pycache__'}

@@ -1,17 +1,15 @@
-"""The one entry: right poses in any frame, honest statuses, bad input in one line."""
+"""The one entry: right poses in any frame, honest statuses and covariances."""
 
 import numpy as np
 import pytest
 import scenes
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import LOADED, Oracle
+from registrations import NEAR, PLAIN, TIGHT, TRUTH, error_vector, errors, pair
 from scipy.spatial.transform import Rotation
 
 import dlc_ros
-from dlc_ros import Registrar, RegistrationOptions, Status
-from dlc_ros.errors import CloudError, ParameterError
+from dlc_ros import Registrar, Status
 from dlc_ros.registration.se3 import (
     compose,
     exp_so3,
@@ -20,35 +18,6 @@ from dlc_ros.registration.se3 import (
     rotation_angle_deg,
     transform_points,
 )
-
-TRUTH = make_transform(exp_so3([0.3, -0.5, 2.2]), [4.0, -1.0, 2.0])
-NEAR = TRUTH @ make_transform(exp_so3([0.06, -0.04, 0.05]), [0.03, -0.02, 0.03])
-TIGHT = np.diag([0.05**2] * 3 + [0.1**2] * 3)
-# The classical half: these tests hold whatever the weights are.
-PLAIN = RegistrationOptions(use_predictor=False)
-
-
-def pair(scene, seed=0, truth=TRUTH, **options):
-    return scenes.pair(scene, np.random.default_rng(seed), truth, **options)
-
-
-def errors(transform, truth=TRUTH):
-    return rotation_angle_deg(transform, truth), np.linalg.norm((transform - truth)[:3, 3])
-
-
-def error_vector(transform, truth=TRUTH):
-    turn = Rotation.from_matrix(transform[:3, :3] @ truth[:3, :3].T).as_rotvec()
-    return np.concatenate([(transform - truth)[:3, 3], turn])
-
-
-@pytest.fixture(scope='module')
-def bracket():
-    return pair(scenes.bracket)
-
-
-@pytest.fixture(scope='module')
-def registrar(bracket):
-    return Registrar(bracket[1], options=PLAIN)
 
 
 def test_a_pose_is_found_from_near(registrar, bracket):
@@ -62,6 +31,15 @@ def test_a_pose_is_found_from_near(registrar, bracket):
     assert result.alternatives == () and result.free_directions.shape == (6, 0)
     np.testing.assert_allclose(result.covariance, result.covariance.T)
     assert np.linalg.eigvalsh(result.covariance)[0] > 0.0
+
+
+def test_the_threshold_may_be_another_for_each_cloud(registrar, bracket):
+    strict = registrar.register(bracket[0], NEAR, min_confidence=1.0)
+    assert strict.status is Status.REJECTED and 'below 1.00' in strict.reason
+    foreign = scenes.sphere(1500, np.random.default_rng(1))
+    assert not registrar.register(foreign, TRUTH).accepted
+    assert 'is below' not in registrar.register(foreign, TRUTH, min_confidence=0.0).reason
+    assert registrar.register(bracket[0], NEAR).accepted
 
 
 def test_without_a_predictor_and_init_it_starts_from_aligned_centroids(bracket):
@@ -272,192 +250,6 @@ def test_another_thing_is_rejected_and_the_reason_says_numbers(registrar, bracke
     assert 'confidence 0.' in result.reason and '%' in result.reason
     assert result.transform.shape == (4, 4) and np.isfinite(result.transform).all()
     assert np.isfinite(result.covariance).all()
-
-
-@pytest.mark.parametrize('scale', [1000.0, 0.001])
-def test_millimetres_against_metres_are_named(registrar, bracket, scale):
-    result = registrar.register(scale * bracket[0])
-    assert result.status is Status.REJECTED and result.confidence == 0.0
-    assert list(result.stages) == ['validate'], 'it must not search first'
-    # Near a given pose a patch of a large map is no mistake: then only a failure is explained.
-    result = registrar.register(scale * bracket[0], TRUTH)
-    assert 'millimetres against metres' in result.reason
-    assert f'multiply the {"source" if scale > 1 else "target"} by 0.001' in result.reason
-
-
-def test_points_too_far_apart_to_show_a_shape_are_refused(registrar):
-    """Forty points scattered over metres lie near anything."""
-    scattered = np.random.default_rng(0).uniform(-1.0, 1.0, (40, 3))
-    for init in (None, np.eye(4)):
-        result = registrar.register(scattered, init)
-        assert result.status is Status.REJECTED
-        assert 'too far apart' in result.reason
-
-
-BAD_CLOUDS = {
-    'empty': np.zeros((0, 3)),
-    'nan': np.full((100, 3), np.nan),
-    'inf': np.full((100, 3), np.inf),
-    'few': NOISE[:29],
-    'coincident': np.ones((100, 3)),
-    'line': np.outer(np.arange(100.0), [1.0, 2.0, 3.0]),
-    'columns': np.zeros((100, 4)),
-    'words': 'cloud',
-}
-
-
-@pytest.mark.parametrize('name', BAD_CLOUDS)
-def test_a_bad_cloud_is_one_line_that_says_which(registrar, name):
-    for act, who in [
-        (lambda cloud: registrar.register(cloud), 'source'),
-        (lambda cloud: Registrar(cloud, options=PLAIN), 'reference'),
-    ]:
-        with pytest.raises(CloudError) as caught:
-            act(BAD_CLOUDS[name])
-        assert str(caught.value).startswith(f'{who}: ') and '\n' not in str(caught.value)
-
-
-def test_coplanar_points_work_and_say_what_they_leave_open():
-    rng = np.random.default_rng(0)
-    flat = scenes.plane(800, rng, (2.0, 1.0))
-    result = Registrar(flat, options=PLAIN).register(scenes.plane(800, rng, (2.0, 1.0)), np.eye(4))
-    assert result.status is Status.DEGENERATE and '3 of 6' in result.reason
-    # Height and tilt are determined all the same.
-    assert abs(result.transform[2, 3]) < 1e-3
-    assert np.degrees(np.arccos(result.transform[2, 2])) < 0.1
-
-
-@pytest.mark.parametrize(
-    'init',
-    [
-        np.eye(3),
-        np.zeros((4, 4)),
-        2.0 * np.eye(4),
-        np.diag([1.0, 1.0, -1.0, 1.0]),
-        np.full((4, 4), np.nan),
-        'identity',
-        [[1, 0], [0, 1, 0]],
-    ],
-    ids=['3x3', 'zero', 'scaled', 'mirror', 'nan', 'word', 'ragged'],
-)
-def test_an_initial_pose_that_is_none_is_one_line(registrar, bracket, init):
-    with pytest.raises(ParameterError, match=r'init: .*rigid \(4, 4\)') as caught:
-        registrar.register(bracket[0], init)
-    assert '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ('covariance', 'says'),
-    [
-        (np.eye(3), r'\(6, 6\)'),
-        (np.full((6, 6), np.nan), r'\(6, 6\)'),
-        (None, ''),
-        (np.diag([1, 1, 1, 1, 1, -1.0]), 'negative variance'),
-        ('wide', r'\(6, 6\)'),
-    ],
-)
-def test_a_covariance_that_is_none_is_one_line(registrar, bracket, covariance, says):
-    if covariance is None:
-        assert registrar.register(bracket[0], NEAR, None).accepted
-        return
-    with pytest.raises(ParameterError, match=f'init_covariance: .*{says}') as caught:
-        registrar.register(bracket[0], NEAR, covariance)
-    assert '\n' not in str(caught.value)
-
-
-def test_the_flat_covariance_of_a_2d_initial_pose_is_no_error(registrar, bracket):
-    flat = np.diag([0.25, 0.25, 0.0, 0.0, 0.0, 0.068])
-    assert registrar.register(bracket[0], NEAR, flat).accepted
-
-
-def test_an_initial_pose_typed_with_four_digits_will_do(registrar, bracket):
-    assert registrar.register(bracket[0], np.round(NEAR, 4)).accepted
-
-
-class OutOfMemory(Oracle):
-    """A predictor whose device runs out of memory at the call of that number."""
-
-    fails_at, calls = 1, 0
-
-    def __init__(self, loaded, device='cpu'):
-        super().__init__(LOADED, device)
-
-    def describe(self, points, scale=None):
-        OutOfMemory.calls += 1
-        if self.device.type == 'cuda' and OutOfMemory.calls >= self.fails_at:
-            raise torch.cuda.OutOfMemoryError('CUDA out of memory.\nTried to allocate 2 GiB')
-        return super().describe(points, scale)
-
-
-@pytest.mark.parametrize('call', [1, 2, 3], ids=['reference', 'first cloud', 'second cloud'])
-def test_a_device_that_fails_is_left_for_the_cpu_and_that_is_said(
-    bracket, propose, monkeypatch, call
-):
-    source, target = bracket
-    propose(source, target, NEAR)
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    monkeypatch.setattr(OutOfMemory, 'fails_at', call)
-    monkeypatch.setattr(OutOfMemory, 'calls', 0)
-    monkeypatch.setattr('dlc_ros.registration.predictor.Predictor', OutOfMemory)
-    registrar = Registrar(target)
-    assert (registrar.provenance['device'] == 'cuda') == (call > 1)
-    for _ in range(2):
-        result = registrar.register(source)
-        assert result.accepted and errors(result.transform)[0] < 0.2
-    assert registrar.provenance['device'] == 'cpu'
-    assert registrar.provenance['fallback'] == (
-        'cuda failed: CUDA out of memory. Tried to allocate 2 GiB'
-    )
-
-
-def test_a_mistake_on_the_cpu_is_not_taken_for_a_failing_device(bracket, propose, monkeypatch):
-    propose(*bracket, NEAR)
-
-    def broken(self, points, scale=None):
-        raise RuntimeError('a mistake')
-
-    monkeypatch.setattr(Oracle, 'describe', broken)
-    with pytest.raises(RuntimeError, match='a mistake'):
-        Registrar(bracket[1])
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a CUDA device to be had')
-def test_without_a_cuda_device_the_cpu_does_it_and_that_is_said(bracket):
-    source, target = bracket
-    asked = Registrar(target, options=RegistrationOptions(device='cuda'))
-    assert asked.provenance['device'] == 'cpu'
-    assert asked.provenance['fallback'] == 'torch finds no CUDA device'
-    assert asked.register(source).stages['predict'] > 0.0
-    assert Registrar(target).provenance['fallback'] == ''
-
-
-@settings(max_examples=25)
-@given(
-    st.integers(0, 10_000),
-    st.sampled_from(['cloud', 'plane', 'grid', 'repeated', 'strip']),
-    st.floats(1e-3, 1e4),
-    st.sampled_from([None, np.eye(4)]),
-)
-def test_any_valid_cloud_gets_an_answer(seed, shape, scale, init):
-    rng = np.random.default_rng(seed)
-
-    def cloud(count):
-        points = rng.normal(size=(count, 3))
-        if shape == 'plane':
-            points[:, 2] = 0.0
-        elif shape == 'grid':
-            points = np.round(2.0 * points)
-        elif shape == 'repeated':
-            points = points[rng.integers(0, 5, count)]
-        elif shape == 'strip':
-            points *= [1.0, 0.01, 0.0]
-        return points
-
-    result = Registrar(cloud(60), options=PLAIN).register(scale * cloud(45), init)
-    assert np.isfinite(result.transform).all() and np.isfinite(result.covariance).all()
-    assert 0.0 <= result.confidence <= 1.0 and result.reason
-    rotation = result.transform[:3, :3]
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
 
 
 def test_the_short_way_uses_the_weights_of_the_package(bracket):

@@ -1,0 +1,147 @@
+"""What the one entry does with clouds and poses that are none, in one line each."""
+
+import numpy as np
+import pytest
+import scenes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registrations import NEAR, PLAIN, TRUTH
+
+from dlc_ros import Registrar, Status
+from dlc_ros.errors import CloudError, ParameterError
+
+
+@pytest.mark.parametrize('scale', [1000.0, 0.001])
+def test_millimetres_against_metres_are_named(registrar, bracket, scale):
+    result = registrar.register(scale * bracket[0])
+    assert result.status is Status.REJECTED and result.confidence == 0.0
+    assert list(result.stages) == ['validate'], 'it must not search first'
+    # Near a given pose a patch of a large map is no mistake: then only a failure is explained.
+    result = registrar.register(scale * bracket[0], TRUTH)
+    assert 'millimetres against metres' in result.reason
+    assert f'multiply the {"source" if scale > 1 else "target"} by 0.001' in result.reason
+
+
+def test_points_too_far_apart_to_show_a_shape_are_refused(registrar):
+    """Forty points scattered over metres lie near anything."""
+    scattered = np.random.default_rng(0).uniform(-1.0, 1.0, (40, 3))
+    for init in (None, np.eye(4)):
+        result = registrar.register(scattered, init)
+        assert result.status is Status.REJECTED
+        assert 'too far apart' in result.reason
+
+
+BAD_CLOUDS = {
+    'empty': np.zeros((0, 3)),
+    'nan': np.full((100, 3), np.nan),
+    'inf': np.full((100, 3), np.inf),
+    'few': np.random.default_rng(9).normal(size=(29, 3)),
+    'coincident': np.ones((100, 3)),
+    'line': np.outer(np.arange(100.0), [1.0, 2.0, 3.0]),
+    'columns': np.zeros((100, 4)),
+    'words': 'cloud',
+}
+
+
+@pytest.mark.parametrize('name', BAD_CLOUDS)
+def test_a_bad_cloud_is_one_line_that_says_which(registrar, name):
+    for act, who in [
+        (lambda cloud: registrar.register(cloud), 'source'),
+        (lambda cloud: Registrar(cloud, options=PLAIN), 'reference'),
+    ]:
+        with pytest.raises(CloudError) as caught:
+            act(BAD_CLOUDS[name])
+        assert str(caught.value).startswith(f'{who}: ') and '\n' not in str(caught.value)
+
+
+def test_coplanar_points_work_and_say_what_they_leave_open():
+    rng = np.random.default_rng(0)
+    flat = scenes.plane(800, rng, (2.0, 1.0))
+    result = Registrar(flat, options=PLAIN).register(scenes.plane(800, rng, (2.0, 1.0)), np.eye(4))
+    assert result.status is Status.DEGENERATE and '3 of 6' in result.reason
+    # Height and tilt are determined all the same.
+    assert abs(result.transform[2, 3]) < 1e-3
+    assert np.degrees(np.arccos(result.transform[2, 2])) < 0.1
+
+
+@pytest.mark.parametrize(
+    'init',
+    [
+        np.eye(3),
+        np.zeros((4, 4)),
+        2.0 * np.eye(4),
+        np.diag([1.0, 1.0, -1.0, 1.0]),
+        np.full((4, 4), np.nan),
+        'identity',
+        [[1, 0], [0, 1, 0]],
+    ],
+    ids=['3x3', 'zero', 'scaled', 'mirror', 'nan', 'word', 'ragged'],
+)
+def test_an_initial_pose_that_is_none_is_one_line(registrar, bracket, init):
+    with pytest.raises(ParameterError, match=r'init: .*rigid \(4, 4\)') as caught:
+        registrar.register(bracket[0], init)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('covariance', 'says'),
+    [
+        (np.eye(3), r'\(6, 6\)'),
+        (np.full((6, 6), np.nan), r'\(6, 6\)'),
+        (None, ''),
+        (np.diag([1, 1, 1, 1, 1, -1.0]), 'negative variance'),
+        ('wide', r'\(6, 6\)'),
+    ],
+)
+def test_a_covariance_that_is_none_is_one_line(registrar, bracket, covariance, says):
+    if covariance is None:
+        assert registrar.register(bracket[0], NEAR, None).accepted
+        return
+    with pytest.raises(ParameterError, match=f'init_covariance: .*{says}') as caught:
+        registrar.register(bracket[0], NEAR, covariance)
+    assert '\n' not in str(caught.value)
+
+
+def test_the_flat_covariance_of_a_2d_initial_pose_is_no_error(registrar, bracket):
+    flat = np.diag([0.25, 0.25, 0.0, 0.0, 0.0, 0.068])
+    assert registrar.register(bracket[0], NEAR, flat).accepted
+
+
+def test_an_initial_pose_typed_with_four_digits_will_do(registrar, bracket):
+    assert registrar.register(bracket[0], np.round(NEAR, 4)).accepted
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(['cloud', 'plane', 'grid', 'repeated', 'strip']),
+    st.floats(1e-3, 1e4),
+    st.sampled_from([None, np.eye(4)]),
+)
+def test_any_valid_cloud_gets_an_answer(seed, shape, scale, init):
+    rng = np.random.default_rng(seed)
+
+    def cloud(count):
+        points = rng.normal(size=(count, 3))
+        if shape == 'plane':
+            points[:, 2] = 0.0
+        elif shape == 'grid':
+            points = np.round(2.0 * points)
+        elif shape == 'repeated':
+            points = points[rng.integers(0, 5, count)]
+        elif shape == 'strip':
+            points *= [1.0, 0.01, 0.0]
+        return points
+
+    result = Registrar(cloud(60), options=PLAIN).register(scale * cloud(45), init)
+    assert np.isfinite(result.transform).all() and np.isfinite(result.covariance).all()
+    assert 0.0 <= result.confidence <= 1.0 and result.reason
+    rotation = result.transform[:3, :3]
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+
+
+@pytest.mark.parametrize('threshold', [-0.1, 1.1, float('nan')])
+def test_a_threshold_that_is_none_is_one_line(registrar, bracket, threshold):
+    with pytest.raises(ParameterError, match='min_confidence') as caught:
+        registrar.register(bracket[0], NEAR, min_confidence=threshold)
+    assert '\n' not in str(caught.value)
