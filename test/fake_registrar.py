@@ -18,6 +18,7 @@ class Call:
     init: np.ndarray
     init_covariance: np.ndarray
     viewpoint: np.ndarray
+    min_confidence: float
 
 
 class FakeRegistrar:
@@ -43,8 +44,8 @@ class FakeRegistrar:
             'trained_on': 'nothing',
         }
 
-    def register(self, points, init=None, init_covariance=None, viewpoint=(0.0, 0.0, 0.0)):
-        self.calls.append(Call(points, init, init_covariance, viewpoint))
+    def register(self, points, init, init_covariance, viewpoint, min_confidence):
+        self.calls.append(Call(points, init, init_covariance, viewpoint, min_confidence))
         self.before_answer()
         verdict = self.verdicts.popleft() if self.verdicts else {}
         if isinstance(verdict, Exception):

@@ -172,6 +172,14 @@ def test_live_parameters_change_and_others_are_refused(rig):
     assert 'frames.map' in result.message
 
 
+def test_a_changed_threshold_counts_from_the_next_cloud_on(rig):
+    rig.scan(0.0)
+    flat = {'mode': 'map', 'reference': rig.files['map']}
+    assert rig.localizer.update(from_flat({**flat, 'registration.min_confidence': 0.8})).accepted
+    rig.scan(0.1)
+    assert [call.min_confidence for call in rig.calls] == [0.5, 0.8]
+
+
 @pytest.mark.parametrize('command', ['relocalize', 'on_time_jump', 'load_reference'])
 def test_a_timer_and_commands_do_not_wait_for_a_registration(rig, command):
     """An answer that a command made void is dropped."""

@@ -124,17 +124,18 @@ class CloudPath:
                 return Output()
             starts, reach = self._starts(tracker, scene)
             reference = tracker.reference
-            fewest = belief.parameters.registration.min_points
+            options = belief.parameters.registration
         points = claims.points_for(reference.cloud)
         several = claims.shared(reference.cloud)
         hypotheses = ()
         for start in starts:
             # What rested may be pushed: its points are where it can have got to.
             region = belief.mode.region(points, start and (reach or start), reference.cloud)
-            if len(region) < min(fewest, len(points)):
+            if len(region) < min(options.min_points, len(points)):
                 result = nothing_there(len(region), len(points))
             else:
-                result = attempt(reference, region, scene.viewpoint, start, reach, several)
+                sure = options.min_confidence
+                result = attempt(reference, region, scene.viewpoint, start, reach, several, sure)
             with belief.lock:
                 if tracker.epoch != epoch:
                     belief.monitor.superseded += 1

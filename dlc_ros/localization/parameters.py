@@ -39,6 +39,7 @@ _CHANGEABLE = (
     'deskew.',
     'tracking.',
     'prior.',
+    'registration.min_confidence',
 )
 
 # Parameters that every ROS 2 node has; they are ROS's to check.

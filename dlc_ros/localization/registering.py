@@ -26,7 +26,7 @@ class Attempt:
     broken: bool = False
 
 
-def attempt(reference, points, viewpoint, prior, reach, several):
+def attempt(reference, points, viewpoint, prior, reach, several, min_confidence):
     """
     Register points once; nothing is raised.
 
@@ -36,6 +36,7 @@ def attempt(reference, points, viewpoint, prior, reach, several):
     :param prior: :class:`~dlc_ros.localization.decision.Prior`; None searches everywhere.
     :param reach: see :func:`~dlc_ros.localization.decision.decide`.
     :param several: whether other instances of the model may be in view.
+    :param min_confidence: below which it is not accepted.
     :returns: :class:`Attempt`.
     """
     started = time.perf_counter()
@@ -44,11 +45,11 @@ def attempt(reference, points, viewpoint, prior, reach, several):
         return Attempt(registration, decision, time.perf_counter() - started, broken)
 
     try:
-        registration = _register(reference, points, viewpoint, prior)
+        registration = _register(reference, points, viewpoint, prior, min_confidence)
         if several and prior is None and registration.status is Status.AMBIGUOUS:
             around = points_of_one(registration, reference.cloud, points)
             if around is not None:
-                registration = _register(reference, around, viewpoint, None)
+                registration = _register(reference, around, viewpoint, None, min_confidence)
         return done(registration, decide(registration, prior, reach))
     except DlcError as error:
         return done(None, Decision(False, str(error)), broken=True)
@@ -70,6 +71,6 @@ def nothing_there(near, count):
     )
 
 
-def _register(reference, points, viewpoint, prior):
+def _register(reference, points, viewpoint, prior, min_confidence):
     start = (None, None) if prior is None else (prior.transform, prior.covariance)
-    return reference.registrar.register(points, *start, viewpoint=viewpoint)
+    return reference.registrar.register(points, *start, viewpoint, min_confidence)

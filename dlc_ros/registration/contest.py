@@ -45,7 +45,7 @@ class Contest:
     :ivar fit: :class:`~dlc_ros.registration.confidence.Fit` of the answer that came of it.
     """
 
-    def __init__(self, site, source, prior, sight, learned, options):
+    def __init__(self, site, source, prior, sight, learned, min_confidence, hypotheses):
         """
         Take what competes.
 
@@ -55,10 +55,12 @@ class Contest:
         :param sight: :class:`~dlc_ros.registration.sight.Sight` of a scan that is searched for in
             a place, or None.
         :param learned: the weights' :class:`~dlc_ros.registration.confidence.Model`, or None.
-        :param options: :class:`RegistrationOptions`.
+        :param min_confidence: below which a candidate does not convince.
+        :param hypotheses: how many the predictor is asked for.
         """
         self.refiner = site.refiner
-        self._site, self._source, self._prior, self._options = site, source, prior, options
+        self._site, self._source, self._prior = site, source, prior
+        self._hypotheses = hypotheses
         # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
         # out better, and near it a scene in which things moved must not count as another one.
         reach = np.inf if prior is None else prior.reach(source.full.radius)
@@ -66,7 +68,7 @@ class Contest:
         open_to = not self._in_place and reach > _COARSE_RADII * source.full.radius
         self._witness = self._landscape if open_to else None
         self.selection = Selection(
-            self.refiner, source, prior, self._witness, sight, learned, options.min_confidence
+            self.refiner, source, prior, self._witness, sight, learned, min_confidence
         )
         self._starts, self._predicted = [], []
         self.candidates, self.chosen, self.fit = [], None, None
@@ -85,7 +87,7 @@ class Contest:
         source, prior = self._source, self._prior
         starts = []
         if self._landscape is not None:
-            found = self._landscape.propose(prior, self._options.hypotheses)
+            found = self._landscape.propose(prior, self._hypotheses)
             starts = [(hypothesis.transform, None) for hypothesis in found]
             if prior is not None:
                 starts = [start for start in starts if prior.plausible(start[0])]

@@ -88,7 +88,14 @@ class Registrar:
             'trained_on': loaded.trained_on,
         }
 
-    def register(self, cloud, init=None, init_covariance=None, viewpoint=(0.0, 0.0, 0.0)):
+    def register(
+        self,
+        cloud,
+        init=None,
+        init_covariance=None,
+        viewpoint=(0.0, 0.0, 0.0),
+        min_confidence=None,
+    ):
         """
         Find where a cloud lies in the reference's frame.
 
@@ -100,16 +107,20 @@ class Registrar:
             takes 30 deg and 0.3 radii of the reference (standard deviations, at the cloud).
         :param viewpoint: (3,) where the cloud was seen from, source frame [m]; heard where a place
             is searched for (``options.upright``).
+        :param min_confidence: threshold for this cloud, 0..1; None takes that of the options.
         :returns: :class:`Registration`; a rejected one still holds the best transform found.
         :raises CloudError: the cloud cannot be registered.
         :raises ParameterError: ``init`` is not rigid, ``init_covariance`` no covariance,
-            ``viewpoint`` no point.
+            ``viewpoint`` no point, ``min_confidence`` no number from 0 to 1.
         """
         clock = _Stopwatch()
         points = validate_cloud(cloud, self.options.min_points, 'source')
         viewpoint = np.asarray(viewpoint, dtype=np.float64)
         if viewpoint.shape != (3,) or not np.isfinite(viewpoint).all():
             raise ParameterError(f'viewpoint: {viewpoint!r:.80} is no point of three coordinates')
+        threshold = self.options.min_confidence if min_confidence is None else min_confidence
+        if not 0.0 <= threshold <= 1.0:
+            raise ParameterError(f'min_confidence: {threshold!r:.40} is no number from 0 to 1')
         frame = LocalFrame.of(points)
         local = frame.localize(points)
         prior = None
@@ -122,11 +133,12 @@ class Registrar:
             return self._refused(mismatch, frame, clock)
 
         def search():
-            return self._register(local, frame, prior, viewpoint - frame.origin, mismatch, clock)
+            seen_from = viewpoint - frame.origin
+            return self._register(local, frame, prior, seen_from, threshold, mismatch, clock)
 
         return self._host.run(search) if self._host else search()
 
-    def _register(self, local, frame, prior, viewpoint, mismatch, clock):
+    def _register(self, local, frame, prior, viewpoint, threshold, mismatch, clock):
         """Register a checked cloud, seen from a viewpoint (3,), in its local frame."""
         near = prior is not None and prior.is_near(cloud_radius(local))
         searching = self.options.upright and not near
@@ -135,7 +147,7 @@ class Registrar:
         coarse = self._too_coarse(source.full)
         if coarse:
             return self._refused(f'{mismatch}; {coarse}' if mismatch else coarse, frame, clock)
-        contests = self._contests(source, viewpoint, prior, near)
+        contests = self._contests(source, viewpoint, prior, near, threshold)
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
         for contest in contests:
@@ -146,11 +158,11 @@ class Registrar:
         chosen = won.chosen.refined
         answer = Answer(chosen, won.refiner.finish(source, chosen))
         clock.lap('refine')
-        answer = self._observed(won.refiner, source, answer, prior)
+        answer = self._observed(won.refiner, source, answer, prior, threshold)
         best, free = answer.best, answer.free
         elsewhere = [c for c in contests if c is not won and not c.doubtful]
         evidence = won.evidence(answer, elsewhere)
-        verdict = judge(evidence, self.options.min_confidence)
+        verdict = judge(evidence, threshold)
         reason = verdict.reason
         if mismatch and verdict.status is not Status.ACCEPTED:
             reason = f'{mismatch}; {reason}'
@@ -206,7 +218,7 @@ class Registrar:
             transform, np.diag(spread**2), 0.0, Status.REJECTED, reason, clock.stages
         )
 
-    def _contests(self, source, viewpoint, prior, near):
+    def _contests(self, source, viewpoint, prior, near, threshold):
         """Where in the reference a source may lie: a :class:`Contest` for each site."""
         large = self._atlas.is_for(source.full, self._refiner.target)
         upright = self.options.upright
@@ -223,27 +235,28 @@ class Registrar:
             sites = {}
         contests = []
         for site, proposals in list(sites.items())[:_SITES] or [(self._whole, ())]:
-            contest = self._contest(site, source, prior, sight)
+            contest = self._contest(site, source, prior, sight, threshold)
             contest.enter(proposals)
             contests.append(contest)
             if site is self._whole or near:
                 contest.predict()
         return contests
 
-    def _contest(self, site, source, prior, sight):
+    def _contest(self, site, source, prior, sight, threshold):
         # Near a prior that leaves no room for another place, what came since the map was made
         # must not count as one.
         room = _ROOM * site.refiner.start_distance(source)
         roomy = prior is None or prior.reach(source.full.radius) > room
         sight = sight() if sight and roomy else None
         learned = self._host.predictor.loaded.confidence if self._host else None
-        return Contest(site, source, prior, sight, learned, self.options)
+        hypotheses = self.options.hypotheses
+        return Contest(site, source, prior, sight, learned, threshold, hypotheses)
 
     def _winner(self, contests):
         """The contest whose chosen candidate is the likeliest."""
         return max(contests, key=lambda contest: contest.rank)
 
-    def _observed(self, refiner, source, answer, prior):
+    def _observed(self, refiner, source, answer, prior, threshold):
         """
         An answer with its free directions.
 
@@ -263,7 +276,7 @@ class Registrar:
         if most is None:
             return answer
         chosen, best = refiner.stay(source, most.transform)
-        if GEOMETRIC.confidence(Fit.of(chosen.agreement)) < self.options.min_confidence:
+        if GEOMETRIC.confidence(Fit.of(chosen.agreement)) < threshold:
             return answer
         return Answer(chosen, best, most.free, most.held)
 
