@@ -113,6 +113,16 @@ def test_the_far_side_of_a_thin_wall_hardly_draws_a_view_of_the_near_side():
     assert max(errors) < 0.15
 
 
+def test_on_a_floor_without_noise_what_stands_on_it_still_counts():
+    rng = np.random.default_rng(6)
+    thing = 0.3 * scenes.sphere(300, rng)
+    cloud = np.vstack([scenes.plane(3000, rng), thing[thing[:, 2] > 0.0] + [0.8, 0.5, 0.0]])
+    source, target, truth = prepared(cloud, cloud)
+    start = truth @ make_transform(translation=[0.02, -0.02, 0.0])
+    found, _, _ = symmetric_icp(target, source, start, distance_of(source, target), 10)
+    assert error(found, truth, source) < 0.01
+
+
 @pytest.mark.parametrize('scene, free', [(scenes.plane, [0, 1]), (scenes.corridor, [0])])
 def test_what_no_plane_resists_stays_where_it_was(scene, free):
     rng = np.random.default_rng(3)

@@ -14,13 +14,15 @@ _SETTLED = 0.5
 _REVERSE = 2_500
 # Residuals beyond this many of their standard deviations lose their weight (Geman-McClure).
 _OUTLYING = 3.0
+# No match is more exact than this share of the pitch: on clean clouds planes alone would count.
+_EXACT = 0.02
 # Normals of a match that differ by more than 60 degrees are of two faces.
 _ALIKE = 0.5
 # A target point farther from the plane of the target under its match than this share of the
 # correspondence distance lies on another sheet: the back of a plate.
 _SHEET = 0.5
 # Damping, as a share of the points: what fewer planes resist, noise of normals would decide.
-_DAMPING = 1e-3
+_DAMPING = 5e-4
 # Standard deviations per median of absolute values, of a normal distribution.
 _DEVIATIONS = 1.4826
 
@@ -53,14 +55,16 @@ def symmetric_icp(target, source, init, distance, iterations):
         residuals = np.einsum('ij,ij->i', offsets, normals)
         jacobian = np.hstack([normals, np.cross(levers, normals)]) * scale
         # The source's own matches tell the noise; target points that it does not reach do not.
-        spread = _DEVIATIONS * np.median(np.abs(residuals[:own])) + 1e-9 * source.radius
+        spread = _DEVIATIONS * np.median(np.abs(residuals[:own]))
+        spread = max(spread, _EXACT * max(target.pitch, source.pitch))
         weights = (1.0 + (residuals / (_OUTLYING * spread)) ** 2) ** -2
         weighted = jacobian * weights[:, None]
         hessian = weighted.T @ jacobian
         damped = hessian + _DAMPING * len(residuals) * np.eye(6)
-        step = -np.linalg.solve(damped, weighted.T @ residuals)
+        gradient = weighted.T @ residuals
+        step = -np.linalg.solve(damped, gradient)
         pose = _moved(pose, _RELAXED * scale * step)
-        if step @ hessian @ step < _SETTLED * spread**2:
+        if -gradient @ step < _SETTLED * spread**2:
             return pose, used + 1, True
     return pose, iterations, False
 
