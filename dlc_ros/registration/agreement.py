@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlc_ros.registration.misfit import correlation, regions, systematic_misfit
+from dlc_ros.registration.misfit import (
+    correlation,
+    regions,
+    systematic_misfit,
+    typical_deviation,
+)
 from dlc_ros.registration.se3 import inverse, skew, transform_points
 from dlc_ros.registration.surface import sample
 
@@ -17,8 +22,6 @@ _DISCRETE = 0.2
 # Points beside a surface: farther from its planes than this, nearer to its points than that, in
 # correspondence distances.
 _BESIDE, _NEARBY = 0.5, 2.0
-# Standard deviations per median of absolute values, of a normal distribution.
-_DEVIATIONS = 1.4826
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def agreement(target, source, transform, distance):
         reverse_fraction=float((backward[reached] < distance).mean()) if reached.any() else 0.0,
         contrast=float(close / max(around, 1e-12)),
         residual=float(np.sqrt(np.mean(residuals**2))) if count else float('nan'),
-        typical_residual=_DEVIATIONS * float(np.median(np.abs(residuals))) if count else np.nan,
+        typical_residual=typical_deviation(residuals) if count else np.nan,
         expected_residual=expected_residual(target, source),
         normal_agreement=float(np.abs(cosines).mean()) if count else 0.0,
         systematic=systematic_misfit(labels, residuals, normals) if count else np.nan,

@@ -8,6 +8,8 @@ from dlc_ros.registration.cloud import farthest_points
 # needs for its mean to say something.
 _REGIONS = 12
 _FEWEST = 5
+# Standard deviations per median of absolute values, of a normal distribution.
+_DEVIATIONS = 1.4826
 
 
 def regions(points):
@@ -20,6 +22,16 @@ def regions(points):
     centres = points[farthest_points(points, min(_REGIONS, len(points)))]
     square = np.square(centres).sum(axis=1) - 2.0 * points @ centres.T
     return square.argmin(axis=1)
+
+
+def typical_deviation(residuals):
+    """
+    Standard deviation of most of some residuals, by their median: what few are does not count.
+
+    :param residuals: (N,) about zero [m], N > 0.
+    :returns: [m].
+    """
+    return _DEVIATIONS * float(np.median(np.abs(residuals)))
 
 
 def systematic_misfit(labels, residuals, normals):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dlc_ros.registration.misfit import typical_deviation
 from dlc_ros.registration.se3 import exp_so3, inverse, transform_points
 from dlc_ros.registration.surface import sample
 
@@ -23,8 +24,6 @@ _ALIKE = 0.5
 _SHEET = 0.5
 # Damping, as a share of the points: what fewer planes resist, noise of normals would decide.
 _DAMPING = 5e-4
-# Standard deviations per median of absolute values, of a normal distribution.
-_DEVIATIONS = 1.4826
 
 
 def symmetric_icp(target, source, init, distance, iterations):
@@ -55,8 +54,7 @@ def symmetric_icp(target, source, init, distance, iterations):
         residuals = np.einsum('ij,ij->i', offsets, normals)
         jacobian = np.hstack([normals, np.cross(levers, normals)]) * scale
         # The source's own matches tell the noise; target points that it does not reach do not.
-        spread = _DEVIATIONS * np.median(np.abs(residuals[:own]))
-        spread = max(spread, _EXACT * max(target.pitch, source.pitch))
+        spread = max(typical_deviation(residuals[:own]), _EXACT * max(target.pitch, source.pitch))
         weights = (1.0 + (residuals / (_OUTLYING * spread)) ** 2) ** -2
         weighted = jacobian * weights[:, None]
         hessian = weighted.T @ jacobian
