@@ -39,9 +39,10 @@ def test_a_part_is_found_where_it_was_cut_out(seed):
     target = surface(scenes.bracket(2000, rng))
     cut = part(target.points, rng.normal(size=3), rng.uniform(0.5, 1.0))
     search = ShiftSearch(target, target.radius)
-    shifts, overlaps = search.best(cut - cut.mean(axis=0), 3)
+    cloud = surface(cut)
+    shifts, scores = search.best(cloud.points, cloud.normals, 3)
     assert np.abs(shifts[0] - cut.mean(axis=0)).max() <= search.cell
-    assert 0.5 < overlaps[0] <= 1.0 + 1e-5
+    assert 0.0 < scores[0] <= 0.6 + 1e-5
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -49,20 +50,21 @@ def test_a_part_is_found_where_it_was_cut_out(seed):
 def test_no_shift_on_a_lattice_covers_much_more(seed):
     rng = np.random.default_rng(seed)
     target = surface(scenes.bracket(1500, rng))
-    cloud = part(scenes.bracket(1500, rng), rng.normal(size=3), 0.6)
-    cloud = cloud[::4] - cloud.mean(axis=0)
+    cloud = surface(part(scenes.bracket(1500, rng), rng.normal(size=3), 0.6))
     search = ShiftSearch(target, target.radius)
     tree = cKDTree(target.points)
 
     def met(shift):
-        return np.mean(
-            tree.query(cloud + shift, distance_upper_bound=search.cell)[0] < search.cell
-        )
+        """Mean over the points that meet the target of how much less than crossing it they do."""
+        distances, nearest = tree.query(cloud.points + shift)
+        cosines = np.einsum('ij,ij->i', cloud.normals, target.normals[nearest])
+        return np.mean(np.where(distances < search.cell, cosines**2 - 0.4, 0.0))
 
     steps = np.arange(-1.5, 1.5, 2 * search.cell)
     lattice = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
     best = max(met(shift) for shift in lattice)
-    assert max(met(shift) for shift in search.best(cloud, 3)[0]) > 0.85 * best
+    found, _ = search.best(cloud.points, cloud.normals, 3)
+    assert max(met(shift) for shift in found) > 0.85 * best
 
 
 def test_shifts_come_best_first_and_none_twice():
@@ -70,18 +72,32 @@ def test_shifts_come_best_first_and_none_twice():
     target = surface(scenes.box(3000, rng, SIZE))
     search = ShiftSearch(target, target.radius)
     cloud = scenes.plane(500, rng, (0.4, 0.4))
-    shifts, overlaps = search.best(cloud, 8)
-    assert len(shifts) == 8 and (np.diff(overlaps) <= 0).all()
-    apart = np.abs(shifts[:, None] - shifts).max(axis=-1)[np.triu_indices(8, 1)]
+    shifts, scores = search.best(cloud, np.tile([0.0, 0.0, -1.0], (500, 1)), 4)
+    assert len(shifts) == 4 and (np.diff(scores) <= 0).all()
+    apart = np.abs(shifts[:, None] - shifts).max(axis=-1)[np.triu_indices(4, 1)]
     assert apart.min() > 2 * search.cell
     # A small horizontal patch lies on the two horizontal faces alone.
     assert (np.abs(np.abs(shifts[:, 2]) - SIZE[2] / 2) <= search.cell).all()
 
 
+def test_a_surface_that_crosses_another_is_no_find():
+    rng = np.random.default_rng(6)
+    # A stack of plates meets more of any wall than the one wall beside it does.
+    plates = [scenes.plane(1500, rng, (1.2, 1.2)) + [0.0, 0.0, z] for z in (0.0, 0.3, 0.6)]
+    wall = scenes.plane(500, rng, (1.0, 0.6))[:, [2, 0, 1]]
+    place = np.array([2.0, 0.0, 0.3])
+    scene = np.vstack([*plates, wall + place])
+    target = surface(scene)
+    search = ShiftSearch(target, 0.5)
+    shifts, _ = search.best(wall, np.tile([1.0, 0.0, 0.0], (500, 1)), 1)
+    assert np.abs(shifts[0] + scene.mean(axis=0) - place).max() <= 2.0 * search.cell
+
+
 def test_a_cloud_that_is_larger_than_the_target_has_shifts_too():
     rng = np.random.default_rng(5)
     target = surface(scenes.bracket(500, rng))
-    shifts, _ = ShiftSearch(target, target.radius).best(5.0 * target.points, 4)
+    search = ShiftSearch(target, target.radius)
+    shifts, _ = search.best(5.0 * target.points, target.normals, 4)
     assert 1 <= len(shifts) <= 4 and np.isfinite(shifts).all()
 
 

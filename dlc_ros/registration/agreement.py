@@ -15,8 +15,6 @@ from dlc_ros.registration.surface import sample
 
 # Points of either cloud that are compared; more only cost time.
 _SAMPLES = 2_500
-# The same where many poses are compared roughly.
-_FEW = 300
 # Share of the pitch by which samples of one noise-free surface may miss each other's planes.
 _DISCRETE = 0.2
 # Points beside a surface: farther from its planes than this, nearer to its points than that, in
@@ -142,27 +140,6 @@ def agreement(target, source, transform, distance):
         inliers=weight * count,
         distance=distance,
     )
-
-
-def rough_scores(target, source, transforms, distance):
-    """
-    About what ``Agreement.score`` is at many poses, by few points.
-
-    :param target: :class:`Surface`.
-    :param source: :class:`Surface`.
-    :param transforms: P poses (4, 4) ``T_target_source``.
-    :param distance: from which on a point counts nothing [m].
-    :returns: (P,) 0..1.
-    """
-    own = source.points[sample(len(source), _FEW)]
-    others = target.points[sample(len(target), _FEW)]
-    scores = []
-    for transform in transforms:
-        _, forward = target.nearest(transform_points(transform, own))
-        _, backward = source.nearest(transform_points(inverse(transform), others))
-        both = _quality(forward, distance).mean() + _quality(backward, distance).mean()
-        scores.append(0.5 * float(both))
-    return np.array(scores)
 
 
 def _hold(jacobian, radius):

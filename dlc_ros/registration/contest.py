@@ -1,10 +1,10 @@
 """The candidates for a cloud at one site: where they start, how they end, which one wins."""
 
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
-from dlc_ros.registration.agreement import rough_scores
 from dlc_ros.registration.se3 import make_transform
 from dlc_ros.registration.selection import Selection
 from dlc_ros.registration.shifts import ShiftSearch
@@ -13,17 +13,15 @@ from dlc_ros.registration.turns import likely_turns
 # First correspondence distance of a start that nobody predicted, at most, in radii of the
 # smaller cloud: about 15 degrees of turn.
 _COARSE_RADII = 0.25
-# When the first candidates do not convince: shifts of each turn, poses of the largest overlap
-# that are looked at, those of them that are glanced at, and the candidates among these. They lie
-# apart from those there are, in start distances.
+# When the first candidates do not convince: shifts of each turn, the poses among all of these that
+# are glanced at, and the candidates among those. They lie apart from each other and from those
+# there are, in start distances.
 _SHIFTS = 6
-_LOOKED_AT = 60
-_GLANCES = 16
+_GLANCES = 10
 _SECOND_LOOK = 4
 _ANEW = 0.7
-# Fine distances within which points count as near before a glance, and after.
-_FORGIVING = 2.0
-_GLANCED = 1.5
+# Ends of glances that lie nearer to each other than this share of their reach are the same one.
+_SAME = 0.5
 # Logarithm of the odds that the whole score of a search is worth beside the confidence.
 _ODDS = 20.0
 # Share of the best score that a pose has which the search did not propose.
@@ -95,7 +93,7 @@ class Contest:
         if prior is not None or self._landscape is None:
             guess = np.eye(4) if prior is None else prior.transform
             near = 0.5 * self.refiner.start_distance(source)
-            if not any(_apart(guess, start, source.full) < near for start, _ in starts):
+            if not any(_distance(guess, start, source.full) < near for start, _ in starts):
                 starts.append((guess, None))
             radius = min(self.refiner.radius, source.full.radius)
             reach = radius if prior is None else prior.reach(radius)
@@ -158,63 +156,48 @@ class Contest:
         """
         Let compete where a cloud may lie instead.
 
-        That is at every shift of a few turns; and where the predictor said, but for what lies
-        farther off: clouds that overlap little are drawn away by what lies beside the overlap.
-        Not near a narrow prior, which leaves no room for it.
+        That is at every shift of a few turns, and where the predictor said, both but for what
+        lies farther off: clouds that overlap little are drawn away by what lies beside the
+        overlap. Not near a narrow prior, which leaves no room for it.
         """
         if self._witness is None:
             return
         near = self.refiner.near_distance(self._source)
-        self._starts += [(pose, near, None) for pose in self._predicted]
-        poses = self._elsewhere()
-        if poses:
-            poses = self._best(poses, _FORGIVING, _GLANCES)
-            poses = self._best(self.refiner.glance(self._source, poses), _GLANCED, _SECOND_LOOK)
-        self._starts += [(pose, None, None) for pose in poses]
+        glances = self.refiner.glance(self._source, self._elsewhere())
+        seen = self.selection.candidates(glances, [None] * len(glances))
+        seen.sort(key=self.selection.rank, reverse=True)
+        likely = self._apart((c.refined.transform for c in seen), [], _SAME * near)
+        poses = self._predicted + list(islice(likely, _SECOND_LOOK))
+        self._starts += [(pose, near, None) for pose in poses]
         if self._starts:
             self.compete()
 
-    def _best(self, poses, reach, count):
-        """
-        The likeliest of poses (4, 4), best first.
-
-        The better half of a thing has the other half's descriptors, and its shape as well: what is
-        high on either list alone is no find.
-
-        :param reach: within which points are near, in fine distances.
-        """
-        near = reach * self.chosen.refined.agreement.distance
-        shares = rough_scores(self.refiner.coarse_target, self._source.coarse, poses, near)
-        places = _places(-shares) + _places(self.energies(np.array(poses)))
-        return [poses[i] for i in np.argsort(places, kind='stable')[:count]]
-
     def _elsewhere(self):
-        """List of poses (4, 4) that differ from the candidates, the largest overlap first."""
+        """List of poses (4, 4) that differ from the candidates, the likeliest shifts first."""
         source, prior = self._source.coarse, self._prior
         search = ShiftSearch(self.refiner.coarse_target, min(self.refiner.radius, source.radius))
         found = []
         for turn in likely_turns(self.chosen.refined.transform[:3, :3], source, prior):
-            shifts, overlaps = search.best(source.points @ turn.T, _SHIFTS)
+            points, normals = source.points @ turn.T, source.normals @ turn.T
+            shifts, scores = search.best(points, normals, _SHIFTS)
             poses = (make_transform(turn, shift) for shift in shifts)
-            found += zip(overlaps, poses, strict=True)
+            found += zip(scores, poses, strict=True)
         found.sort(key=lambda item: -item[0])
         near = _ANEW * self.refiner.start_distance(self._source)
         known = [candidate.refined.transform for candidate in self.candidates]
-        poses = [
-            pose
-            for _, pose in found
-            if (prior is None or prior.plausible(pose))
-            and all(_apart(pose, other, source) >= near for other in known)
-        ]
-        return poses[:_LOOKED_AT]
+        poses = (pose for _, pose in found if prior is None or prior.plausible(pose))
+        return list(islice(self._apart(poses, known, near), _GLANCES))
+
+    def _apart(self, poses, known, near):
+        """Those of poses (4, 4) that lie ``near`` [m] or more from known ones and each other."""
+        known = list(known)
+        for pose in poses:
+            if all(_distance(pose, other, self._source.coarse) >= near for other in known):
+                known.append(pose)
+                yield pose
 
 
-def _places(values):
-    """Place of each value (P,) in their ascending order."""
-    return np.argsort(np.argsort(values, kind='stable'), kind='stable')
-
-
-def _apart(one, other, source):
+def _distance(one, other, source):
     """Root mean square distance of a source's points between two poses (4, 4) [m], about."""
     turn = np.linalg.norm(one[:3, :3] - other[:3, :3]) / np.sqrt(3.0)
     return np.hypot(np.linalg.norm(one[:3, 3] - other[:3, 3]), turn * source.radius)

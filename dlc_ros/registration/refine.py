@@ -176,15 +176,21 @@ class Refiner:
         """
         Move starts to about where they lead, on few points; most of them are wrong.
 
+        Each is moved twice: from afar, and by what is near alone.
+
         :param source: what :meth:`prepare` made.
         :param inits: P poses (4, 4) ``T_target_source`` to start from.
-        :returns: P poses (4, 4).
+        :returns: 2 P :class:`Refinement`, judged as those that :meth:`compete` returns.
         """
         few, target = source.coarse.thinned(_GLANCE_SOURCE), self.coarse_target
-        distance = self.start_distance(source)
-        limits = Limits(distance, _EPSILON, _GLANCE_ITERATIONS)
-        ends = [self._align(target, few, init, limits)[0] for init in inits]
-        return [end if is_rigid(end) else init for end, init in zip(ends, inits, strict=True)]
+        ends = []
+        for distance in (self.start_distance(source), self.near_distance(source)):
+            limits = Limits(distance, _EPSILON, _GLANCE_ITERATIONS)
+            for init in inits:
+                end, used, _ = self._align(target, few, init, limits)
+                end = end if is_rigid(end) else init
+                ends.append(Refinement(end, self.compare(source, end), used, False))
+        return ends
 
     def refine(self, source, init, start_distance=None):
         """

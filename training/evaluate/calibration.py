@@ -65,6 +65,11 @@ def features_of(fit):
     return [float(TERMS[name].value(fit)) for name in NAMES]
 
 
+def examples_of(group, kind, rows):
+    """List of :class:`Example` of rows (features, right, answer); none where nothing matched."""
+    return [Example(group, kind, *row) for row in rows if np.isfinite(row[0]).all()]
+
+
 def watch_pair(pair, group, weights):
     """
     Run the registrar on a pair with a true answer.
@@ -146,14 +151,14 @@ def collect(runner, weights, shapes, pairs, without):
         distances[stratum] = []
         for seen in runner.resume(stratum, watch_pair, tasks, key):
             group += 1
-            examples += [Example(group, stratum, *row) for row in seen['rows']]
+            examples += examples_of(group, stratum, seen['rows'])
             if seen['distance'] is not None:
                 distances[stratum].append(seen['distance'])
     for kind in KINDS:
         tasks = [(shapes, kind, i, CALIBRATION_SEED, weights) for i in range(without)]
         for rows in runner.resume(kind, watch_negative, tasks, key):
             group += 1
-            examples += [Example(group, kind, *row) for row in rows]
+            examples += examples_of(group, kind, rows)
     return examples, distances
 
 

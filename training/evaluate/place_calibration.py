@@ -12,7 +12,7 @@ import numpy as np
 from dlc_training.data import furniture, interiors, outdoors, scene_pairs, sensors
 from dlc_training.evaluate import building, scan_to_map
 from dlc_training.evaluate.building import make_building
-from dlc_training.evaluate.calibration import CALIBRATION_SEED, Example, features_of
+from dlc_training.evaluate.calibration import CALIBRATION_SEED, examples_of, features_of
 from dlc_training.evaluate.methods import digest_of_answers
 from dlc_training.evaluate.metrics import is_within, rotation_error_deg, translation_error
 from dlc_training.evaluate.scan_to_map import KINDS, PAIRS_PER_MAP, Maps, scan_to_map_pair
@@ -115,5 +115,5 @@ def collect(runner, weights, count):
             for own, rows in seen:
                 group += 1
                 name = kind if own else FOREIGN
-                examples += [Example(2 * group + number % 2, name, *row) for row in rows]
+                examples += examples_of(2 * group + number % 2, name, rows)
     return examples
