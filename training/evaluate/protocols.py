@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from dlc_training.evaluate.ambiguity import is_ambiguous
+from dlc_training.evaluate import ambiguity
 from dlc_training.evaluate.crops import SO3_BINS, rpmnet_crop_pair, self_pair, so3_crop_pair
 from dlc_training.evaluate.metrics import STRICT, SUCCESS
 from dlc_training.evaluate.partial_view import FOREIGN_BINS, partial_view_pair
@@ -42,7 +42,7 @@ class Protocol:
     strict: tuple = STRICT
     length_unit: str = ''
     shapes: Callable = open_shapes
-    is_ambiguous: Callable | None = is_ambiguous
+    is_ambiguous: Callable | None = ambiguity.is_ambiguous
     unit: float = 1.0
     upright: bool = False
 
