@@ -56,7 +56,8 @@ def echo(tmp_path_factory):
     pytest.importorskip('cyclonedds', reason='cyclonedds is not installed')
     script = tmp_path_factory.mktemp('echo') / 'echo.py'
     script.write_text(ECHO)
-    with Process(script, os.environ['ROS_DOMAIN_ID']) as process:
+    distro = os.environ['ROS_DISTRO']  # decides how a node is announced
+    with Process(script, os.environ['ROS_DOMAIN_ID'], ROS_DISTRO=distro) as process:
         yield process
 
 
@@ -110,15 +111,16 @@ def test_cloud_conversion_agrees_with_sensor_msgs_py():
     names = ('intensity', 'x', 'y', 'z', 'ring')
     coordinate = PointField.FLOAT64
     kinds = (PointField.FLOAT32, coordinate, coordinate, coordinate, PointField.UINT16)
-    offsets = (0, 8, 16, 24, 32)
+    offsets = (0, 8, 16, 24, 38)  # with gaps
     fields = [
         PointField(name=name, offset=offset, datatype=kind, count=1)
         for name, offset, kind in zip(names, offsets, kinds, strict=True)
     ]
-    rows = np.zeros(50, point_cloud2.dtype_from_fields(fields, point_step=40))
+    rows = np.zeros(50, point_cloud2.dtype_from_fields(fields))
     for name in names:
         rows[name] = np.random.default_rng(3).integers(0, 1000, 50)
-    message = point_cloud2.create_cloud(Header(), fields, rows, point_step=40)
+    message = point_cloud2.create_cloud(Header(), fields, rows)
+    assert message.point_step == 40
     theirs = point_cloud2.read_points(message, field_names=['x', 'y', 'z'])
     np.testing.assert_array_equal(
         points_from_message(message), np.stack([theirs[name] for name in 'xyz'], axis=-1)
