@@ -49,8 +49,9 @@ RECORDINGS = {
     'sqlite3 zstd': (['--storage=sqlite3', *COMPRESSED], {'sqlite3', 'zstd'}),
 }
 INSTALLED = {*rosbag2_py.get_registered_writers(), *rosbag2_py.get_registered_compressors()}
-# Humble has no such option.
-NAMES = [*(['--topics'] if os.environ.get('ROS_DISTRO') != 'humble' else []), *KINDS]
+# Humble has no --topics, and its mcap takes no compressed messages.
+HUMBLE = os.environ.get('ROS_DISTRO') == 'humble'
+NAMES = [*([] if HUMBLE else ['--topics']), *KINDS]
 T_MAP_ODOM = T_MAP_BASE @ inverse(T_ODOM_BASE)
 SECOND = 10**9
 SCANS = 24
@@ -65,13 +66,15 @@ def drive(tmp_path_factory, reference):
     folder, recordings = tmp_path_factory.mktemp('drive'), {}
     commands = Commands(folder)
     values = {'reference': str(reference), 'registration.use_predictor': False}
-    with contextlib.closing(Harness('localizer', values)) as robot:
+    with contextlib.ExitStack() as opened:
+        robot = opened.enter_context(contextlib.closing(Harness('localizer', values)))
+        opened.callback(commands.end)
         peer = robot.peer
         robot.activate()
         peer.send_transform('base_link', 'lidar', T_BASE_SENSOR)
         before = {topic: peer.count_subscribers(topic) for topic in KINDS}
         for i, (kind, (options, plugins)) in enumerate(RECORDINGS.items()):
-            if plugins <= INSTALLED:
+            if plugins <= INSTALLED and not (HUMBLE and kind == 'mcap zstd'):
                 recordings[kind] = folder / f'recording{i}'
                 output = ('--output', recordings[kind])
                 commands.start('ros2', 'bag', 'record', *options, *output, *NAMES)
@@ -86,7 +89,6 @@ def drive(tmp_path_factory, reference):
             (poses[stamp],) = wait_for(lambda stamp=stamp: peer.poses_at(stamp))
             scans[stamp] = points
             time.sleep(0.05)
-        commands.end()
         return Drive(recordings, scans, poses)
 
 
@@ -96,7 +98,7 @@ def drive(tmp_path_factory, reference):
 @pytest.mark.parametrize('kind', RECORDINGS)
 def test_what_ros2_bag_recorded_reads_as_it_was_sent(drive, kind):
     if kind not in drive.recordings:
-        pytest.skip(f'ros2 bag has no plugin for {kind}')
+        pytest.skip(f'ros2 bag cannot record {kind}')
     with Bag(drive.recordings[kind]) as bag:
         assert {name: topic.type_name for name, topic in bag.topics.items()} == KINDS
         assert [n for n, topic in bag.topics.items() if topic.transient_local] == ['/tf_static']
