@@ -64,7 +64,6 @@ def test_a_plane_among_planes_is_ambiguous_and_not_merely_sliding():
         {'motion': 0.5},  # the same answer
         {'deficit': 0.2},  # clearly worse
         {'excluded': True},  # the prior rules it out
-        {'odds': 20.0},  # all else that is seen speaks against it
     ],
 )
 def test_what_is_no_rival(difference):

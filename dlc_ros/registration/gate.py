@@ -11,8 +11,6 @@ from dlc_ros.registration.result import Status
 # below what chance explains.
 _EQUAL_SCORE = 0.02
 _STANDARD_ERRORS = 2.0
-# Odds against a pose, by all that is seen of it and of the chosen one, at which it is no rival.
-_UNLIKELY = 10.0
 # Motion between two poses, in fine correspondence distances, from which they are two answers.
 _DIFFERENT = 3.0
 # Share of a free motion that must be rotation to call it a turn.
@@ -31,7 +29,6 @@ class Rival:
     :param deficit_error: standard error of ``deficit``.
     :param excluded: the prior tells the two apart.
     :param allowance: deficit that does not tell the two apart: what was not mapped, or moved.
-    :param odds: how many times likelier the chosen pose is, by the evidence for each.
     """
 
     transform: np.ndarray
@@ -40,15 +37,12 @@ class Rival:
     deficit_error: float
     excluded: bool = False
     allowance: float = 0.0
-    odds: float = 1.0
 
     @property
     def equal(self):
         """Whether it is another answer that explains the clouds as well."""
-        if self.excluded or self.odds > _UNLIKELY:
-            return False
         limit = max(_EQUAL_SCORE, _STANDARD_ERRORS * self.deficit_error, self.allowance)
-        return self.motion > _DIFFERENT and self.deficit < limit
+        return not self.excluded and self.motion > _DIFFERENT and self.deficit < limit
 
 
 @dataclass(frozen=True)

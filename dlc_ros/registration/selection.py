@@ -103,7 +103,7 @@ class Selection:
         if candidate.odds is None:
             # Where the confidence saturates, the agreement decides.
             return round(sure, 3), score
-        return float(np.log(_odds(sure)) + candidate.odds), score
+        return float(np.log((sure + _TINY) / (1.0 - sure + _TINY)) + candidate.odds), score
 
     def doubts(self, candidate):
         """Whether a :class:`Candidate` would be rejected."""
@@ -139,7 +139,7 @@ class Selection:
             score=chosen.score,
             free_directions=answer.free,
             radius=self._source.full.radius,
-            rivals=self._rivals(chosen, fit, candidates, answer.free, elsewhere),
+            rivals=self._rivals(chosen, candidates, answer.free, elsewhere),
             contradicting=answer.held,
             one_of_many_planes=self._is_one_of_many_planes(),
         )
@@ -151,21 +151,15 @@ class Selection:
             return False
         return is_plane(source) and not is_plane(self._refiner.target)
 
-    def _rivals(self, chosen, fit, candidates, free, elsewhere):
-        """The other candidates, compared with the chosen one, whose :class:`Fit` is ``fit``."""
+    def _rivals(self, chosen, candidates, free, elsewhere):
+        """The other candidates, compared with the chosen one."""
         found, prior = chosen.agreement, self._prior
-        # As a candidate, before it was carried to full resolution like no other.
-        fit = next((c.fit for c in candidates if c.refined is chosen), fit)
-        likely = _odds(self.confidence(fit))
         # Of other parts of the reference other points were compared: the source's alone count.
         own = slice(found.compared)
-        compared = [
-            (c.refined, slice(None), 0.0, likely / _odds(self.confidence(c.fit)))
-            for c in candidates
-        ]
-        compared += [(c, own, allowance, 1.0) for c, allowance in elsewhere]
+        compared = [(c.refined, slice(None), 0.0) for c in candidates]
+        compared += [(c, own, allowance) for c, allowance in elsewhere]
         rivals = []
-        for candidate, part, allowance, odds in compared:
+        for candidate, part, allowance in compared:
             if candidate is chosen:
                 continue
             difference = found.qualities[part] - candidate.agreement.qualities[part]
@@ -185,7 +179,6 @@ class Selection:
                     deficit_error=float(chance),
                     excluded=told_apart,
                     allowance=allowance,
-                    odds=odds,
                 )
             )
         return tuple(rivals)
@@ -203,8 +196,3 @@ class Selection:
         if self._witness is None or not transforms:
             return [None] * len(transforms)
         return self._witness.support(transforms).tolist()
-
-
-def _odds(probability):
-    """How much likelier than not, from nearly 0 to finitely large."""
-    return (probability + _TINY) / (1.0 - probability + _TINY)
