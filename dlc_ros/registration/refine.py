@@ -174,9 +174,7 @@ class Refiner:
 
     def glance(self, source, inits):
         """
-        Move starts to about where they lead, on few points; most of them are wrong.
-
-        Each is moved twice: from afar, and by what is near alone.
+        Move starts to about where they lead, from afar and by what is near alone, on few points.
 
         :param source: what :meth:`prepare` made.
         :param inits: P poses (4, 4) ``T_target_source`` to start from.

@@ -63,7 +63,7 @@ class ShiftSearch:
         :param count: how many at most.
         :returns: shifts (P, 3) [m], to within :attr:`cell`, and their scores (P,): the sum over
             occupied cells that meet the surface of how much less than crossing it they do, as a
-            share of all of them; best first, at least one.
+            share of all of them; best first, none where it would cross at all of them.
         """
         cells = np.rint(points / self.cell).astype(int) % self._shape
         cloud = _drawn(cells, normals, self._shape)
@@ -72,7 +72,7 @@ class ShiftSearch:
         products = (self._spectra * rfftn(cloud, axes=_SPACE).conj()).sum(axis=0)
         scores = irfftn(products, self._shape).ravel()
         pool = np.argsort(-scores, kind='stable')[:_POOL]
-        pool = pool[scores[pool] >= _LOWEST * scores[pool[0]]]
+        pool = pool[scores[pool] > _LOWEST * max(scores[pool[0]], 0.0)]
         places = np.stack(np.unravel_index(pool, self._shape), axis=1)
         left, chosen = np.ones(len(pool), bool), []
         while len(chosen) < count and left.any():

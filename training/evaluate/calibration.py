@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.special import expit
 from scipy.stats import chi2
 
 from dlc_ros.registration.confidence import TERMS, Model
@@ -188,12 +189,12 @@ def fit_model(examples, names, false_rejects, without=KINDS):
 
     def loss(w):
         margin = sign * (x @ w)
-        slope = weight * sign / (1 + np.exp(-margin))
+        slope = weight * sign * expit(margin)
         value, gradient = weight @ np.logaddexp(0, margin), x.T @ slope
         if len(duels):
             lead = -(duels @ w[1:])
             value += _DUELS * np.logaddexp(0, lead).mean()
-            gradient[1:] -= _DUELS * duels.T @ (1 / (1 + np.exp(-lead))) / len(duels)
+            gradient[1:] -= _DUELS * duels.T @ expit(lead) / len(duels)
         value += _RIDGE * w[1:] @ w[1:]
         gradient[1:] += 2 * _RIDGE * w[1:]
         return value, gradient
@@ -227,7 +228,7 @@ def confidences(model, examples):
     """Confidence of each example under a model."""
     weights = np.array([model.weights.get(name, 0.0) for name in NAMES])
     logits = np.array([model.bias + example.features @ weights for example in examples])
-    return 1 / (1 + np.exp(-logits))
+    return expit(logits)
 
 
 def halves(examples, names, false_rejects, without=KINDS):
