@@ -17,7 +17,7 @@ _COARSE_RADII = 0.25
 # are glanced at, and the candidates among those. They lie apart from each other and from those
 # there are, in start distances.
 _SHIFTS = 6
-_GLANCES = 10
+_GLANCES = 6
 _SECOND_LOOK = 4
 _ANEW = 0.7
 # Ends of glances that lie nearer to each other than this share of their reach are the same one.
