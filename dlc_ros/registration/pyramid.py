@@ -5,6 +5,7 @@ What is compared with a cloud is the excerpt about it, of the density that suits
 covariances are most of the work of making points ready; an excerpt takes those of the whole.
 """
 
+import os
 from functools import cached_property
 
 import numpy as np
@@ -72,8 +73,9 @@ class Pyramid:
             count, voxel_size = len(self.points) // _FACTOR**number, self.options.voxel_size
             self._levels[number] = None
             if count <= _MOST:
+                # A robot waits for it, once; the number of threads changes no bit of it.
                 self._levels[number] = Surface(
-                    self.points, 0.0 if number else voxel_size, count, self.options.threads
+                    self.points, 0.0 if number else voxel_size, count, _cores()
                 )
             if count > _LEAST:
                 self.level(number + 1)  # somewhere it will be asked for: better now than later
@@ -127,3 +129,8 @@ class Excerpt:
                 return self._surface(number - 1, count, fewest)
             self._surfaces[number] = level.part(inside)
         return self._surfaces[number]
+
+
+def _cores():
+    """How many cores this process may use; not all systems can say, then all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
