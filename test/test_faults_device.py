@@ -59,6 +59,7 @@ def test_a_device_that_runs_out_of_memory_is_left_without_losing_a_cloud(
         'objects.references': [str(reference)],
         'segmentation.remove_plane': False,
         'diagnostics_rate': 20.0,
+        'prior.angular_speed': 100.0,  # each cloud is searched for everywhere: the device is asked
         'dds.domain_id': domain,
         'dds.network_interface': LOOPBACK,
     }

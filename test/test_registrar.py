@@ -74,6 +74,24 @@ def test_a_better_looking_pose_against_the_prior_is_not_taken(propose):
     assert errors(result.transform)[0] < 1.0 and result.accepted
 
 
+def test_near_a_convincing_prior_nothing_is_predicted(bracket):
+    source, target = bracket
+    narrow = np.diag(np.repeat([0.02, np.radians(1.0)], 3) ** 2)
+    alone = Registrar(target, options=PLAIN).register(source, NEAR, narrow)
+    both = Registrar(target).register(source, NEAR, narrow)
+    assert alone.accepted and np.array_equal(both.transform, alone.transform)
+    assert len(both.candidates) == len(alone.candidates)
+
+
+def test_a_hasty_attempt_looks_no_further_than_its_first_candidates(bracket):
+    registrar = Registrar(bracket[1])
+    foreign = scenes.sphere(1500, np.random.default_rng(1))
+    hasty = registrar.register(foreign, NEAR, thorough=False)
+    thorough = registrar.register(foreign, NEAR)
+    assert not hasty.accepted and not thorough.accepted
+    assert len(thorough.candidates) > len(hasty.candidates)
+
+
 def test_a_box_has_equal_poses_unless_a_prior_tells_them_apart(propose):
     source, target = pair(scenes.box)
     turns = [np.zeros(3), [np.pi, 0, 0], [0, np.pi, 0], [0, 0, np.pi]]

@@ -68,7 +68,7 @@ class Contest:
         self.selection = Selection(
             self.refiner, source, prior, self._witness, sight, learned, min_confidence
         )
-        self._starts, self._predicted = [], []
+        self._starts, self._predicted, self._further = [], [], []
         self.candidates, self.chosen, self.fit = [], None, None
 
     @cached_property
@@ -80,29 +80,52 @@ class Contest:
         """Let compete what a search proposed: list of :class:`Proposal`."""
         self._starts += [(p.transform, None, _ODDS * p.score) for p in proposals]
 
-    def predict(self):
-        """Let compete what the predictor proposes, and the prior itself."""
-        source, prior = self._source, self._prior
-        starts = []
+    def begin(self, roomy):
+        """
+        Let compete what the predictor proposes, and the prior itself.
+
+        :param roomy: whether the prior leaves room for another place than the one that ICP finds
+            from it; else the predictor is asked only if that one does not convince.
+        """
+        if roomy:
+            self._predict()
+        self._believe()
+        predict = [] if roomy else [self._predict]
+        self._further = [*predict, self._predict_undecided, self._look_again]
+
+    def _predict(self):
+        """Enter what the predictor proposes."""
         if self._landscape is not None:
-            found = self._landscape.propose(prior, self._hypotheses)
-            starts = [(hypothesis.transform, None) for hypothesis in found]
-            if prior is not None:
-                starts = [start for start in starts if prior.plausible(start[0])]
-            self._predicted = [transform for transform, _ in starts]
-        if prior is not None or self._landscape is None:
-            guess = np.eye(4) if prior is None else prior.transform
-            near = 0.5 * self.refiner.start_distance(source)
-            if not any(_distance(guess, start, source.full) < near for start, _ in starts):
-                starts.append((guess, None))
-            radius = min(self.refiner.radius, source.full.radius)
-            reach = radius if prior is None else prior.reach(radius)
-            wide = min(reach, _COARSE_RADII * radius)
-            if wide > 2.0 * self.refiner.start_distance(source):
-                starts.append((guess, wide))
-            if prior is not None and self._in_place:
-                starts += [(beside, None) for beside in prior.beside()]
-        self._starts += [(*start, None) for start in starts]
+            self._propose(self._landscape.propose(self._prior, self._hypotheses))
+
+    def _predict_undecided(self):
+        """Enter what geometry alone proposes under a wide prior."""
+        if self._landscape is not None and self._prior is not None:
+            self._propose(self._landscape.propose_undecided(self._prior, self._hypotheses))
+
+    def _propose(self, hypotheses):
+        poses = [hypothesis.transform for hypothesis in hypotheses]
+        if self._prior is not None:
+            poses = [pose for pose in poses if self._prior.plausible(pose)]
+        self._predicted += poses
+        self._starts += [(pose, None, None) for pose in poses]
+
+    def _believe(self):
+        """Enter the prior; with neither prior nor predictor, the clouds as they were given."""
+        source, prior = self._source, self._prior
+        if prior is None and self._landscape is not None:
+            return
+        guess = np.eye(4) if prior is None else prior.transform
+        near = 0.5 * self.refiner.start_distance(source)
+        if not any(_distance(guess, start, source.full) < near for start in self._predicted):
+            self._starts.append((guess, None, None))
+        radius = min(self.refiner.radius, source.full.radius)
+        reach = radius if prior is None else prior.reach(radius)
+        wide = min(reach, _COARSE_RADII * radius)
+        if wide > 2.0 * self.refiner.start_distance(source):
+            self._starts.append((guess, wide, None))
+        if prior is not None and self._in_place:
+            self._starts += [(beside, None, None) for beside in prior.beside()]
 
     def compete(self):
         """Refine all that entered on thinned clouds, and choose."""
@@ -111,7 +134,8 @@ class Contest:
             for transform, distance, _ in self._starts
         ]
         odds = [odds for _, _, odds in self._starts]
-        known = [o for o in odds if o is not None]
+        entered = [*odds, *(candidate.odds for candidate in self.candidates)]
+        known = [o for o in entered if o is not None]
         if known:
             odds = [_UNPROPOSED * max(known) if o is None else o for o in odds]
         self._starts = []
@@ -152,9 +176,17 @@ class Contest:
         """Energies (P,) of poses (P, 4, 4) in the landscape of the predictor."""
         return self._landscape.energies(transforms)
 
-    def look_again(self):
+    def reconsider(self):
+        """Let more compete, step by step, while the chosen one is doubtful."""
+        for enter_more in self._further:
+            if not self.doubtful:
+                return
+            enter_more()
+            self.compete()
+
+    def _look_again(self):
         """
-        Let compete where a cloud may lie instead.
+        Enter where a cloud may lie instead.
 
         That is at every shift of a few turns, and where the predictor said, both but for what
         lies farther off: clouds that overlap little are drawn away by what lies beside the
@@ -169,8 +201,6 @@ class Contest:
         likely = self._apart((c.refined.transform for c in seen), [], _SAME * near)
         poses = self._predicted + list(islice(likely, _SECOND_LOOK))
         self._starts += [(pose, near, None) for pose in poses]
-        if self._starts:
-            self.compete()
 
     def _elsewhere(self):
         """List of poses (4, 4) that differ from the candidates, the likeliest shifts first."""

@@ -108,27 +108,41 @@ class Landscape:
         best is dropped before the sharp ones, and so is what a prior rules out: the flip of a
         nearly symmetric thing must not take the place of what is allowed.
 
-        Descriptors may have decided for one of several equal poses, and a prior for another. So
-        a wide prior is descended from a second time, by geometry alone.
-
         :param prior: :class:`~dlc_ros.registration.prior.PosePrior` or None.
-        :param keep: number of hypotheses at most; under a wide prior half as many more.
+        :param keep: number of hypotheses at most.
         :return: list of :class:`Hypothesis`, best first.
         """
         if prior is None:
             groups = [(*self._centred(rotation_cover(self._cover)), _COARSE), self._agreeing()]
-            rotation, translation = self._best(self._energy, groups, prior, keep)
         else:
-            inside = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
-            groups = [(*self._on_device(inside), (BETAS[1], BETAS[1]))]
-            wide = self._wide(prior)
-            more = [self._agreeing()] if wide else []
-            rotation, translation = self._best(self._energy, groups + more, prior, keep)
-            if wide:
-                groups.append((*self._centred(inside[0]), _COARSE))
-                ends = self._best(self._energy.undecided(), groups, prior, -(-keep // 2))
-                rotation = torch.cat([rotation, ends[0]])
-                translation = torch.cat([translation, ends[1]])
+            groups = self._inside(prior)
+            if self._wide(prior):
+                groups.append(self._agreeing())
+        return self._hypotheses(*self._best(self._energy, groups, prior, keep), prior)
+
+    @torch.inference_mode()
+    def propose_undecided(self, prior, keep=4):
+        """
+        Descend under a wide prior by geometry alone, as if all descriptors were alike.
+
+        Those may have decided for one of several equal poses, and the prior for another.
+
+        :returns: as :meth:`propose`; empty under a narrow prior.
+        """
+        if not self._wide(prior):
+            return []
+        starts = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
+        groups = [*self._inside(prior), (*self._centred(starts[0]), _COARSE)]
+        ends = self._best(self._energy.undecided(), groups, prior, -(-keep // 2))
+        return self._hypotheses(*ends, prior)
+
+    def _inside(self, prior):
+        """Poses inside the covariance of a prior, a group of starts."""
+        starts = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
+        return [(*self._on_device(starts), (BETAS[1], BETAS[1]))]
+
+    def _hypotheses(self, rotation, translation, prior):
+        """Distinct ones of some poses that the prior allows, best first."""
         rotation, translation = self._allowed(rotation, translation, prior)
         values = self._value(self._energy, rotation, translation, RANKING_BETA)
         order = distinct(rotation, translation, values, len(values))

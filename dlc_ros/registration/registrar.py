@@ -95,6 +95,7 @@ class Registrar:
         init_covariance=None,
         viewpoint=(0.0, 0.0, 0.0),
         min_confidence=None,
+        thorough=True,
     ):
         """
         Find where a cloud lies in the reference's frame.
@@ -108,6 +109,8 @@ class Registrar:
         :param viewpoint: (3,) where the cloud was seen from, source frame [m]; heard where a place
             is searched for (``options.upright``).
         :param min_confidence: threshold for this cloud, 0..1; None takes that of the options.
+        :param thorough: whether a cloud that does not convince is looked at again, at several
+            times the cost; False where another attempt at it follows.
         :returns: :class:`Registration`; a rejected one still holds the best transform found.
         :raises CloudError: the cloud cannot be registered.
         :raises ParameterError: ``init`` is not rigid, ``init_covariance`` no covariance,
@@ -134,11 +137,13 @@ class Registrar:
 
         def search():
             seen_from = viewpoint - frame.origin
-            return self._register(local, frame, prior, seen_from, threshold, mismatch, clock)
+            return self._register(
+                local, frame, prior, seen_from, threshold, mismatch, thorough, clock
+            )
 
         return self._host.run(search) if self._host else search()
 
-    def _register(self, local, frame, prior, viewpoint, threshold, mismatch, clock):
+    def _register(self, local, frame, prior, viewpoint, threshold, mismatch, thorough, clock):
         """Register a checked cloud, seen from a viewpoint (3,), in its local frame."""
         near = prior is not None and prior.is_near(cloud_radius(local))
         searching = self.options.upright and not near
@@ -153,8 +158,8 @@ class Registrar:
         for contest in contests:
             contest.compete()
         won = self._winner(contests)
-        if won.doubtful and not searching:  # that search tried every turn and shift
-            won.look_again()
+        if thorough:
+            won.reconsider()
         chosen = won.chosen.refined
         answer = Answer(chosen, won.refiner.finish(source, chosen))
         clock.lap('refine')
@@ -239,18 +244,22 @@ class Registrar:
             contest.enter(proposals)
             contests.append(contest)
             if site is self._whole or near:
-                contest.predict()
+                contest.begin(self._is_roomy(prior, site, source))
         return contests
 
     def _contest(self, site, source, prior, sight, threshold):
         # Near a prior that leaves no room for another place, what came since the map was made
         # must not count as one.
-        room = _ROOM * site.refiner.start_distance(source)
-        roomy = prior is None or prior.reach(source.full.radius) > room
-        sight = sight() if sight and roomy else None
+        sight = sight() if sight and self._is_roomy(prior, site, source) else None
         learned = self._host.predictor.loaded.confidence if self._host else None
         hypotheses = self.options.hypotheses
         return Contest(site, source, prior, sight, learned, threshold, hypotheses)
+
+    @staticmethod
+    def _is_roomy(prior, site, source):
+        """Whether a prior leaves room for another place than the one that ICP finds from it."""
+        room = _ROOM * site.refiner.start_distance(source)
+        return prior is None or prior.reach(source.full.radius) > room
 
     def _winner(self, contests):
         """The contest whose chosen candidate is the likeliest."""
