@@ -19,6 +19,7 @@ class Call:
     init_covariance: np.ndarray
     viewpoint: np.ndarray
     min_confidence: float
+    thorough: bool
 
 
 class FakeRegistrar:
@@ -44,8 +45,9 @@ class FakeRegistrar:
             'trained_on': 'nothing',
         }
 
-    def register(self, points, init, init_covariance, viewpoint, min_confidence):
-        self.calls.append(Call(points, init, init_covariance, viewpoint, min_confidence))
+    def register(self, points, init, init_covariance, viewpoint, min_confidence, thorough):
+        call = Call(points, init, init_covariance, viewpoint, min_confidence, thorough)
+        self.calls.append(call)
         self.before_answer()
         verdict = self.verdicts.popleft() if self.verdicts else {}
         if isinstance(verdict, Exception):

@@ -76,6 +76,8 @@ def test_an_object_that_was_carried_off_is_found_on_the_cloud_that_shows_it(tmp_
     (transform,) = seen(rig, 0.1, CAMERA_FROM_BOX).transforms
     np.testing.assert_allclose(transform.matrix, CAMERA_FROM_BOX, atol=1e-9)
     assert [call.init is None for call in rig.calls] == [True, False, True]
+    thorough = [call.thorough for call in rig.calls]
+    assert thorough == [True, False, True], 'no closer look where it was before the search'
 
 
 def test_while_an_object_is_tracked_other_things_are_cut_away(tmp_path):
@@ -103,7 +105,7 @@ def test_no_second_search_when_there_is_no_time_for_it(tmp_path):
     seen(rig, 0)
     rig.registrar.verdicts.append(REJECTED)
     assert seen(rig, 0.1, CAMERA_FROM_BOX).transforms == ()
-    assert len(rig.calls) == 2
+    assert [call.thorough for call in rig.calls] == [True, True]
 
 
 def test_the_sensors_motion_in_a_fixed_frame_moves_the_prior(tmp_path):

@@ -134,8 +134,16 @@ class CloudPath:
             if len(region) < min(options.min_points, len(points)):
                 result = nothing_there(len(region), len(points))
             else:
-                sure = options.min_confidence
-                result = attempt(reference, region, scene.viewpoint, start, reach, several, sure)
+                result = attempt(
+                    reference,
+                    region,
+                    scene.viewpoint,
+                    start,
+                    reach,
+                    several,
+                    options.min_confidence,
+                    last=start is starts[-1],
+                )
             with belief.lock:
                 if tracker.epoch != epoch:
                     belief.monitor.superseded += 1

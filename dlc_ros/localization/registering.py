@@ -26,7 +26,7 @@ class Attempt:
     broken: bool = False
 
 
-def attempt(reference, points, viewpoint, prior, reach, several, min_confidence):
+def attempt(reference, points, viewpoint, prior, reach, several, min_confidence, last):
     """
     Register points once; nothing is raised.
 
@@ -37,6 +37,7 @@ def attempt(reference, points, viewpoint, prior, reach, several, min_confidence)
     :param reach: see :func:`~dlc_ros.localization.decision.decide`.
     :param several: whether other instances of the model may be in view.
     :param min_confidence: below which it is not accepted.
+    :param last: whether no other attempt at this cloud follows.
     :returns: :class:`Attempt`.
     """
     started = time.perf_counter()
@@ -45,11 +46,11 @@ def attempt(reference, points, viewpoint, prior, reach, several, min_confidence)
         return Attempt(registration, decision, time.perf_counter() - started, broken)
 
     try:
-        registration = _register(reference, points, viewpoint, prior, min_confidence)
+        registration = _register(reference, points, viewpoint, prior, min_confidence, last)
         if several and prior is None and registration.status is Status.AMBIGUOUS:
             around = points_of_one(registration, reference.cloud, points)
             if around is not None:
-                registration = _register(reference, around, viewpoint, None, min_confidence)
+                registration = _register(reference, around, viewpoint, None, min_confidence, last)
         return done(registration, decide(registration, prior, reach))
     except DlcError as error:
         return done(None, Decision(False, str(error)), broken=True)
@@ -71,6 +72,6 @@ def nothing_there(near, count):
     )
 
 
-def _register(reference, points, viewpoint, prior, min_confidence):
+def _register(reference, points, viewpoint, prior, min_confidence, thorough):
     start = (None, None) if prior is None else (prior.transform, prior.covariance)
-    return reference.registrar.register(points, *start, viewpoint, min_confidence)
+    return reference.registrar.register(points, *start, viewpoint, min_confidence, thorough)
