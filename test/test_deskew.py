@@ -167,6 +167,21 @@ def test_rows_without_a_point_have_no_time(rig):
     np.testing.assert_allclose(rig.calls[0].points, rig.cloud, atol=1e-3)
 
 
+@pytest.mark.parametrize('clock', [0.0, at(0) * 1e-9], ids=['relative', 'absolute'])
+def test_holes_that_were_written_as_zeros_do_not_stop_it(rig, clock):
+    """Their time is a zero too, fifty years before the others; and a point may have no time."""
+    drive(rig, -0.1, 0.2)
+    offsets = np.linspace(0.01, 0.099, len(rig.cloud))
+    points = np.insert(swept(rig, 0.0, offsets), [0, 30], 0.0, axis=0)
+    times = np.insert(offsets + clock, [0, 30], 0.0)
+    times[12] = np.nan
+    rig.localizer.on_cloud(at(0), 'lidar', points, times=lambda: times)
+    timed = points.any(axis=1) & np.isfinite(times)
+    moved = rig.calls[0].points[timed]
+    np.testing.assert_allclose(moved, rig.cloud[np.arange(60) != 11], atol=1e-3)
+    assert 'points moved by up to' in rig.status('input').values['deskew']
+
+
 def test_a_robot_that_stands_still_pays_nothing(rig):
     for tick in (-0.1, 0.2):
         rig.tree.insert('odom', 'base_link', at(tick), np.eye(4))

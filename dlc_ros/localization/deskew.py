@@ -160,7 +160,8 @@ def undo_motion(points, times, stamp_ns, source_frame, fixed_frame, lookup, sett
     Undo the motion within a sweep if it is known and worth it.
 
     :param points: (N, 3) float64, finite, in ``source_frame`` [m].
-    :param times: (N,) numbers of the cloud's time field.
+    :param times: (N,) numbers of the cloud's time field. Those of points at the sensor, holes that
+        a driver wrote as zeros, tell nothing, and points without a finite one are left alone.
     :param stamp_ns: of the cloud.
     :param source_frame: frame of the cloud.
     :param fixed_frame: frame in which the world rests.
@@ -170,13 +171,19 @@ def undo_motion(points, times, stamp_ns, source_frame, fixed_frame, lookup, sett
     :raises CloudError: the times cannot be understood.
     :raises TransformUnavailable: the motion is not known.
     """
-    offsets = offsets_from_stamp(times, stamp_ns, settings.stamp, settings.unit)
+    times = np.asarray(times)
+    timed = points.any(axis=1)
+    if times.dtype.kind == 'f':
+        timed &= np.isfinite(times)
+    offsets = offsets_from_stamp(times[timed], stamp_ns, settings.stamp, settings.unit)
     if offsets is None:
         return points, 0.0
     knots, poses = sweep_poses(
         lookup, fixed_frame, source_frame, stamp_ns, offsets.min(), offsets.max()
     )
-    motion = largest_motion(poses, np.linalg.norm(points, axis=1).max())
+    motion = largest_motion(poses, np.linalg.norm(points[timed], axis=1).max())
     if motion < _STANDING:
         return points, 0.0
-    return deskew(points, offsets, knots, poses), motion
+    moved = points.copy()
+    moved[timed] = deskew(points[timed], offsets, knots, poses)
+    return moved, motion
