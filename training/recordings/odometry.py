@@ -7,7 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dlc_ros.errors import CloudError, DlcError
+from dlc_ros.localization.deskew import deskew
 from dlc_ros.node.pointcloud2 import points_from_message
+from dlc_ros.registration.se3 import exp_so3, inverse, log_so3, make_transform
 from dlc_training.recordings.files import read_arrays, write_arrays
 from dlc_training.recordings.trajectory import Trajectory
 
@@ -19,7 +21,7 @@ _VOXELS_PER_REACH = 40
 # What is nearer [m] is a hole that the driver wrote as zeros; a scan of fewer seconds is an image.
 _NEAREST, _SHORTEST = 0.05, 1e-6
 # Of the file of poses so far: those of another layout are not read.
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 def lidar_odometry(recording, survey, folder=None, quiet=False):
@@ -97,7 +99,7 @@ def _run(recording, survey, way, save, quiet):
             if number < begin:
                 continue
             try:
-                pose, delay = odometry.next(cloud)
+                pose, delay = odometry.next(cloud, stamp)
             except CloudError:
                 continue
             stamp += round(delay * 1e9)
@@ -118,7 +120,6 @@ class _Kiss:
         try:
             from kiss_icp.config import KISSConfig
             from kiss_icp.kiss_icp import KissICP
-            from kiss_icp.preprocess import get_preprocessor
         except ImportError:
             raise DlcError(
                 'the recording has no poses, and kiss-icp, which would make some, is not '
@@ -131,15 +132,23 @@ class _Kiss:
         config.adaptive_threshold.initial_threshold = 2 * config.mapping.voxel_size
         config.adaptive_threshold.min_motion_th = 0.1 * config.mapping.voxel_size
         config.registration.max_num_threads = 1
-        config.data.deskew = True
-        self._timing, self._kiss = survey.timing, KissICP(config)
-        self._deskewing = self._kiss.preprocessor
+        # It would take a sweep to last as long as the time between two clouds.
         config.data.deskew = False
-        self._plain = get_preprocessor(config)
+        self._timing, self._kiss = survey.timing, KissICP(config)
         self._kiss.last_pose = np.array(pose)
+        self._ended = self._lasted = (
+            None  # of the last pose: its time, seconds since the one before
+        )
 
-    def next(self, cloud):
-        """Pose (4, 4) of a PointCloud2, and seconds from its stamp to that pose."""
+    def next(self, cloud, stamp_ns):
+        """
+        Pose of a cloud where its sweep ends.
+
+        :param cloud: PointCloud2.
+        :param stamp_ns: its stamp.
+        :returns: (4, 4) in the frame of the first cloud; seconds from the stamp to that pose.
+        :raises CloudError: too few points.
+        """
         points = points_from_message(cloud)
         offsets = self._timing.offsets(cloud) if self._timing else None
         ranges = np.linalg.norm(points, axis=1)
@@ -148,13 +157,27 @@ class _Kiss:
             good &= np.isfinite(offsets)
         if np.count_nonzero(ranges[good] < self._far) < 100:
             raise CloudError('too few points for odometry')
-        frame = np.ascontiguousarray(points[good], np.float64)
-        # Equal times make its deskewing abort the process.
-        if offsets is None or np.ptp(offsets[good]) < _SHORTEST:
-            self._kiss.preprocessor = self._plain
-            self._kiss.register_frame(frame, np.linspace(0, 1, len(frame)))
-            return np.array(self._kiss.last_pose), 0.0
-        offsets = offsets[good]
-        self._kiss.preprocessor = self._deskewing
-        self._kiss.register_frame(frame, (offsets - offsets.min()) / np.ptp(offsets))
-        return np.array(self._kiss.last_pose), float(offsets.max())
+        frame, delay = np.ascontiguousarray(points[good], np.float64), 0.0
+        if offsets is not None:
+            offsets = offsets[good]
+            delay = float(offsets.max())
+            frame = self._at_the_end(frame, offsets - delay)
+        self._kiss.register_frame(frame, np.linspace(0, 1, len(frame)))
+        ended = stamp_ns * 1e-9 + delay
+        self._lasted = None if self._ended is None else ended - self._ended
+        self._ended = ended
+        return np.array(self._kiss.last_pose), delay
+
+    def _at_the_end(self, points, before):
+        """
+        Points (N, 3) as seen from where their sweep ends, if the sensor moves on as it did.
+
+        :param before: (N,) seconds after that, 0 or less.
+        """
+        length = -float(before.min())
+        if self._lasted is None or self._lasted <= 0.0 or length < _SHORTEST:
+            return points
+        back = inverse(self._kiss.last_delta)
+        share = length / self._lasted
+        first = make_transform(exp_so3(share * log_so3(back[:3, :3])), share * back[:3, 3])
+        return deskew(points, before, np.array([-length, 0.0]), np.array([first, np.eye(4)]))
