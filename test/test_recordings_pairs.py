@@ -116,13 +116,26 @@ def test_each_shard_is_read_once_a_round_by_one_process(pairs, world):
 
         recorded.index._shard = watched
         for lane in range(rank * lanes // world, (rank + 1) * lanes // world):
-            size = sum((recorded.index.shard_of == s).sum() for s in range(lane, 14, lanes))
-            for draw in range(size):
+            for draw in range(sum(map(len, recorded.lane(lane, lanes)))):
                 recorded.pair(0, draw, lane, lanes)
         reads.append(set(opened))
         runs = [s for i, s in enumerate(opened) if i == 0 or opened[i - 1] != s]
         assert len(runs) == len(set(runs))
     assert sorted(s for shards in reads for s in shards) == list(range(14))
+
+
+@pytest.mark.parametrize('lanes', [1, 3, 8, 64])
+@pytest.mark.parametrize(
+    'sizes', [[25] * 6 + [1, 1] + [25] * 6, [25] * 6 + [1, 1], [30], [40, 1], list(range(1, 31))]
+)
+def test_no_scan_is_drawn_much_oftener_than_another(pairs, sizes, lanes):
+    recorded = RecordedPairs(pairs)
+    recorded._by_shard = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    often = np.zeros(sum(sizes))
+    for lane in range(lanes):
+        own = np.concatenate(recorded.lane(lane, lanes))
+        often[own] += 1.0 / len(own)
+    assert often.max() <= 2.0 * often.min() + 1e-9
 
 
 def test_a_shard_stays_open_while_its_lane_visits_it(pairs, monkeypatch):

@@ -35,17 +35,20 @@ _EVEN, _FEWER = 0.7, (1024, 4096)
 # Scans overlap by this share of their points: less teaches nothing, more is the same view.
 OVERLAP = (0.3, 0.95)
 _NEIGHBOURS = 8
+# No scan may be drawn so many times as often as another one where lanes have shards of their own.
+_UNEVEN = 2.0
 
 
 class RecordedPairs:
     """
     Pairs of one recording, addressed so that every process gives the same pair.
 
-    Draws are dealt to *lanes*: lane ``l`` of ``L`` owns shards ``l, l + L, ...`` of the index and
-    visits their scans in a random order, shard after shard, each once a round. A process that
-    serves some of the lanes therefore reads their shards alone, and holds one for each lane (as
-    many as an :class:`Index` keeps open; of more lanes than that each pair reads its shard anew).
-    With fewer shards than lanes, lanes share them.
+    Draws are dealt to *lanes*, which are drawn from equally often: a lane owns some shards of the
+    index, about as many scans as the others have, and visits these in a random order, shard after
+    shard, each once a round. A process that serves some of the lanes therefore reads their shards
+    alone, and holds one for each lane (as many as an :class:`Index` keeps open; of more lanes than
+    that each pair reads its shard anew). Where shards are too few or too unequal for that, lanes
+    share them.
 
     :param folder: what :func:`write_pairs` wrote.
     :raises FileError: it is missing or damaged.
@@ -70,7 +73,7 @@ class RecordedPairs:
         self._axes = np.linalg.eigh(centred.T @ centred)[1]
         shards = self.index.shard_of[self._numbers]
         self._by_shard = [np.flatnonzero(shards == s) for s in np.unique(shards)]
-        self._order = {}
+        self._lanes, self._order = {}, {}
 
     def __len__(self):
         return len(self._numbers)
@@ -105,10 +108,15 @@ class RecordedPairs:
             sizes[rng.integers(3)] *= -1
         return (self._axes * sizes) @ self._axes.T
 
+    def lane(self, lane, lanes):
+        """Shards of a lane: a list of arrays of the scans, as numbers from 0, of each."""
+        if lanes not in self._lanes:
+            self._lanes[lanes] = _dealt([len(shard) for shard in self._by_shard], lanes)
+        return [self._by_shard[shard] for shard in self._lanes[lanes][lane]]
+
     def _scan_of(self, seed, draw, lane, lanes):
-        shards = self._by_shard[lane % len(self._by_shard) :: lanes] or [self._by_shard[0]]
-        size = sum(len(shard) for shard in shards)
-        turn, at = divmod(draw, size)
+        shards = self.lane(lane, lanes)
+        turn, at = divmod(draw, sum(map(len, shards)))
         if self._order.get(lane, (None,))[0] != (seed, turn, lanes):
             rng = np.random.default_rng([seed, lane, turn, 43])
             order = np.concatenate(
@@ -231,6 +239,20 @@ def _overlapping(index, poses, numbers, edge):
 
 def _some(rng, count, most):
     return slice(None) if count <= most else rng.choice(count, most, replace=False)
+
+
+def _dealt(sizes, lanes):
+    """Numbers of the shards, of these sizes, for each lane: the largest to the emptiest."""
+    for count in range(min(lanes, len(sizes)), 0, -1):
+        groups, filled = [[] for _ in range(count)], np.zeros(count, int)
+        for shard in np.argsort(sizes, kind='stable')[::-1]:
+            emptiest = int(filled.argmin())
+            groups[emptiest].append(int(shard))
+            filled[emptiest] += sizes[shard]
+        often = np.bincount(np.arange(lanes) % count) / filled
+        if often.max() <= _UNEVEN * often.min():
+            break  # one group for all lanes passes at last
+    return [groups[lane % count] for lane in range(lanes)]
 
 
 def _moved_anywhere(rng, source, target):
