@@ -83,10 +83,10 @@ class Robot:
         message = build_message(self._store, CLOUD, cloud_values(stamp_ns, points, **values))
         self._recorder.write(topic, message, stamp_ns + late)
 
-    def frames(self, stamp_ns, *transforms, topic='/tf'):
+    def frames(self, stamp_ns, *transforms, topic='/tf', late=0):
         values = [transform_values(stamp_ns, *transform) for transform in transforms]
         self._recorder.write(
-            topic, build_message(self._store, TF, {'transforms': values}), stamp_ns
+            topic, build_message(self._store, TF, {'transforms': values}), stamp_ns + late
         )
 
     def bytes(self, topic, kind, cdr, stamp_ns):

@@ -212,3 +212,40 @@ def test_clouds_of_another_clock_are_moved_to_that_of_the_transforms_and_named(t
     assert known.mean() > 0.9
     expected = true_poses(TIMES)[known]
     assert np.linalg.norm(poses[known][:, :3, 3] - expected[:, :3, 3], axis=1).max() < 0.02
+
+
+@pytest.mark.parametrize('ahead', [0.0, 37.0])
+@pytest.mark.parametrize('pace', [0.5, 0.9, 2.0])
+def test_recorder_whose_clock_runs_at_another_pace_is_no_other_clock(tmp_path, pace, ahead):
+    """A slow simulation recorded by the wall clock, a bag that was replayed and recorded again."""
+    with Robot(tmp_path / 'bag') as robot:
+        robot.frames(FIRST, ('base_link', 'lidar', MOUNT), topic='/tf_static')
+        for i in range(5000):
+            passed = i * STEP // 5
+            late = round(passed / pace) - passed
+            where = turned(0, (0.5e-9 * passed, 0, 0))
+            robot.frames(FIRST + passed, ('map', 'base_link', where), late=late)
+            if i % 50 == 20:
+                stamp = FIRST + passed + round(ahead * 1e9)
+                robot.cloud(stamp, room_points(50), late=late - round(ahead * 1e9))
+    seen = surveyed(tmp_path / 'bag')
+    assert abs((seen.header_ns - seen.stamps_ns).mean() * 1e-9 - ahead) < 0.02
+    assert any('another clock' in note for note in seen.notes) == (ahead > 0)
+    poses, known = known_truth(seen)[0].at(seen.stamps_ns)
+    expected = 0.2 + 0.5 * ((seen.header_ns - FIRST) * 1e-9 - ahead)
+    assert known.all() and np.abs(poses[:, 0, 3] - expected).max() < 0.01
+
+
+def test_transforms_that_are_dated_ahead_are_not_taken_for_the_clock(tmp_path):
+    """A localizer says map -> odom for the second to come, between the transforms of odometry."""
+    with Robot(tmp_path / 'bag') as robot:
+        robot.frames(FIRST, ('base_link', 'lidar', MOUNT), topic='/tf_static')
+        for i in range(400):
+            stamp = FIRST + i * STEP // 5
+            robot.frames(stamp, ('odom', 'base_link', pose_at(i * 0.02)))
+            if i % 4 == 0:
+                robot.frames(stamp + 10**9, ('map', 'odom', np.eye(4)), late=-(10**9))
+            if i % 5 == 0:
+                robot.cloud(stamp, room_points(50))
+    seen = surveyed(tmp_path / 'bag')
+    assert (seen.stamps_ns == seen.header_ns).all() and seen.notes == []

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from dlc_ros.errors import CloudError, FileError
 from dlc_ros.node.pointcloud2 import points_from_message
 from dlc_training.recordings.body import BodyFinder
+from dlc_training.recordings.clocks import Lags, one_clock
 from dlc_training.recordings.frames import TransformLog, poses_from
 from dlc_training.recordings.scans import find_timing
 
@@ -22,10 +23,6 @@ _TF = 'tf2_msgs/msg/TFMessage'
 # Clouds that are looked into for the meaning of their time field, for ranges and the body.
 _TIMED, _SAMPLED_EVERY_S = 6, 1.0
 _MOST_SAMPLED = 200
-# Transforms and poses whose delay tells their clock.
-_MOST_LAGS = 2000
-# Clocks that differ by more are not the same clock [s].
-CLOCK_TOLERANCE_S = 0.5
 
 
 @dataclass
@@ -143,7 +140,7 @@ class _Look:
         self.cloud_topic, self.notes = cloud_topic, []
         self.headers, self.bags, self.frames, self.sizes = [], [], Counter(), []
         self.transforms, self.poses = TransformLog(), {}
-        self.tf_lag = []
+        self.lags = Lags()
         self.finder = BodyFinder(body_reach)
         self.timed, self.ranges, self.radii, self.bad = [], [], [], Counter()
         self._next_sample = None
@@ -159,13 +156,9 @@ class _Look:
         elif message.type_name == _TF:
             self.transforms.add_message(content, message.topic.endswith('tf_static'))
             if not message.topic.endswith('tf_static') and content.transforms:
-                self._lag(message, content.transforms[0].header.stamp)
+                self.lags.add(message.stamp_ns, _ns(content.transforms[0].header.stamp))
         else:
             self._pose(message, content)
-
-    def _lag(self, message, stamp):
-        if len(self.tf_lag) < _MOST_LAGS:
-            self.tf_lag.append(message.stamp_ns - _ns(stamp))
 
     def _cloud(self, message, cloud):
         self.headers.append(_ns(cloud.header.stamp))
@@ -206,7 +199,7 @@ class _Look:
             return
         log.stamps_ns.append(_ns(content.header.stamp))
         log.values.extend(values)
-        self._lag(message, content.header.stamp)
+        self.lags.add(message.stamp_ns, log.stamps_ns[-1])
 
     def survey(self, recording, topics, point_times):
         where = recording.paths[0]
@@ -222,7 +215,9 @@ class _Look:
             others = {name: n for name, n in self.frames.items() if name != frame}
             self.notes.append(f'clouds of other frames than {frame!r} are left out: {others}')
         headers, bags = np.array(self.headers, np.int64), np.array(self.bags, np.int64)
-        stamps = self._one_clock(headers, bags)
+        stamps, about_clocks = one_clock(headers, bags, self.lags)
+        if about_clocks:
+            self.notes.append(about_clocks)
         order = np.argsort(stamps, kind='stable')
         fresh = np.concatenate([[True], np.diff(stamps[order]) > 0])
         if (np.diff(stamps) < 0).any() or not fresh.all():
@@ -260,28 +255,6 @@ class _Look:
             radius=float(np.median(self.radii)),
             notes=self.notes,
         )
-
-    def _one_clock(self, headers, bags):
-        """Stamps of the clouds on the clock of the transforms; clocks that disagree are named."""
-        if not headers.any():
-            self.notes.append('the clouds are not stamped: the times of recording are used')
-            return bags
-        lag = float(np.median(bags - headers)) * 1e-9
-        others = float(np.median(self.tf_lag)) * 1e-9 if self.tf_lag else lag
-        if abs(lag - others) <= CLOCK_TOLERANCE_S:
-            if abs(lag) > CLOCK_TOLERANCE_S:
-                self.notes.append(
-                    f'stamps lie {lag:.1f} s before the times of recording, for clouds and '
-                    'poses alike: the stamps are used'
-                )
-            return headers
-        spread = float(np.subtract(*np.percentile((bags - headers) * 1e-9, (95, 5))))
-        self.notes.append(
-            f'the clouds are stamped by another clock: {lag:.3f} s before the times of recording, '
-            f'transforms and poses {others:.3f} s; the clouds are moved by {lag - others:.3f} s '
-            f'(delivery varies by {spread:.3f} s, and poses are as exact as that)'
-        )
-        return headers + round((lag - others) * 1e9)
 
 
 def _ns(stamp):
