@@ -249,3 +249,71 @@ def test_transforms_that_are_dated_ahead_are_not_taken_for_the_clock(tmp_path):
                 robot.cloud(stamp, room_points(50))
     seen = surveyed(tmp_path / 'bag')
     assert (seen.stamps_ns == seen.header_ns).all() and seen.notes == []
+
+
+def two_trees(path, own, other, clouds='/points', repeated=True):
+    """
+    A robot as :func:`drive` has it on topics ``own`` + ``_static``, and on ``other`` another one.
+
+    The other one comes first, goes elsewhere, has its sensor elsewhere, and knows a map.
+    """
+    base = 'base_link' if repeated else 'other/base_link'
+    odom = 'odom' if repeated else 'other/odom'
+    with Robot(path) as robot:
+        robot.frames(FIRST, (base, 'lidar' if repeated else 'other/lidar', turned(90)),
+                     topic=f'{other}_static')  # fmt: skip
+        robot.frames(FIRST, ('base_link', 'lidar', MOUNT), topic=f'{own}_static')
+        for i in range(80):
+            stamp, elsewhere = FIRST + i * STEP // 2, turned(-5 * i, (0, -0.1 * i, 0))
+            robot.frames(stamp, ('map', odom, elsewhere), (odom, base, elsewhere), topic=other)
+            robot.frames(stamp + 10**6, ('odom', 'base_link', pose_at(i * 0.05)), topic=own)
+            if i % 2 == 0:
+                robot.cloud(stamp + 10**6, room_points(50), topic=clouds)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('own', 'other', 'clouds'),
+    [
+        ('/robot1/tf', '/robot2/tf', '/robot1/points'),
+        ('/fleet/robot1/tf', '/fleet/robot2/tf', '/fleet/robot1/lidar/points'),
+        ('/tf', '/recorded/tf', '/points'),
+        ('/tf', '/robot2/tf', '/robot1/points'),
+    ],
+)
+def test_transforms_of_another_robot_with_the_same_frames_are_left_out_and_named(
+    tmp_path, own, other, clouds
+):
+    seen = surveyed(two_trees(tmp_path / 'bag', own, other, clouds))
+    assert any(note.startswith(f'{other}, {other}_static: left out, for {own}')
+               for note in seen.notes)  # fmt: skip
+    truth, _ = known_truth(seen)
+    assert truth.frame == 'odom'
+    poses, known = truth.at(seen.stamps_ns)
+    expected = true_poses(seen.stamps_ns - 10**6)
+    assert known.all() and np.abs(poses - expected).max() < 1e-6
+
+
+def test_of_topics_about_one_robot_the_nearest_to_the_clouds_goes_first(tmp_path):
+    """The namespace's own odometry; /tf has another one, and what only /tf has is used."""
+    with Robot(tmp_path / 'bag') as robot:
+        robot.frames(FIRST, ('base_link', 'lidar', MOUNT), topic='/tf_static')
+        for i in range(80):
+            stamp = FIRST + i * STEP // 2
+            wrong = turned(0, (0, -0.1 * i, 0))
+            robot.frames(stamp, ('map', 'odom', np.eye(4)), ('odom', 'base_link', wrong))
+            robot.frames(stamp, ('odom', 'base_link', pose_at(i * 0.05)), topic='/robot/tf')
+            if i % 2 == 0:
+                robot.cloud(stamp, room_points(50), topic='/robot/points')
+    seen = surveyed(tmp_path / 'bag')
+    assert "the transforms of 'base_link' are left out, for those of /robot/tf" in seen.notes[0]
+    truth, _ = known_truth(seen)
+    assert truth.frame == 'map'
+    assert np.abs(truth.at(TIMES)[0] - true_poses(TIMES)).max() < 1e-6
+
+
+def test_topics_that_tell_of_different_frames_are_one_tree(tmp_path):
+    path = two_trees(tmp_path / 'bag', '/tf', '/arm/tf', repeated=False)
+    seen = surveyed(path)
+    assert seen.notes == []
+    assert {'other/base_link', 'base_link'} <= seen.transforms.frames

@@ -24,6 +24,18 @@ class TransformLog:
         """Names of all frames."""
         return self._edges.keys() | {edge.parent for edge in self._edges.values()}
 
+    @property
+    def children(self):
+        """Names of the frames that have a parent."""
+        return self._edges.keys()
+
+    def fill_from(self, other):
+        """Take over another log's transforms of frames that have no parent in this one."""
+        for child in other.children - self.children:
+            self._edges[child] = other._edges[child]
+            if child in other.conflicts:
+                self.conflicts[child] = other.conflicts[child]
+
     def add(self, parent, child, stamp_ns, translation, quaternion, static=False):
         """
         Add a transform ``T_parent_child``.

@@ -13,6 +13,7 @@ from dlc_training.recordings.body import BodyFinder
 from dlc_training.recordings.clocks import Lags, one_clock
 from dlc_training.recordings.frames import TransformLog, poses_from
 from dlc_training.recordings.scans import find_timing
+from dlc_training.recordings.transform_topics import TransformTopics
 
 POSE_TYPES = (
     'nav_msgs/msg/Odometry',
@@ -139,8 +140,8 @@ class _Look:
     def __init__(self, cloud_topic, body_reach):
         self.cloud_topic, self.notes = cloud_topic, []
         self.headers, self.bags, self.frames, self.sizes = [], [], Counter(), []
-        self.transforms, self.poses = TransformLog(), {}
-        self.lags = Lags()
+        self.transforms, self.poses = TransformTopics(), {}
+        self.pose_lags = Lags()
         self.finder = BodyFinder(body_reach)
         self.timed, self.ranges, self.radii, self.bad = [], [], [], Counter()
         self._next_sample = None
@@ -154,9 +155,7 @@ class _Look:
         if message.topic == self.cloud_topic:
             self._cloud(message, content)
         elif message.type_name == _TF:
-            self.transforms.add_message(content, message.topic.endswith('tf_static'))
-            if not message.topic.endswith('tf_static') and content.transforms:
-                self.lags.add(message.stamp_ns, _ns(content.transforms[0].header.stamp))
+            self.transforms.add(message.topic, content, message.stamp_ns)
         else:
             self._pose(message, content)
 
@@ -199,7 +198,7 @@ class _Look:
             return
         log.stamps_ns.append(_ns(content.header.stamp))
         log.values.extend(values)
-        self.lags.add(message.stamp_ns, log.stamps_ns[-1])
+        self.pose_lags.add(message.stamp_ns, log.stamps_ns[-1])
 
     def survey(self, recording, topics, point_times):
         where = recording.paths[0]
@@ -215,7 +214,8 @@ class _Look:
             others = {name: n for name, n in self.frames.items() if name != frame}
             self.notes.append(f'clouds of other frames than {frame!r} are left out: {others}')
         headers, bags = np.array(self.headers, np.int64), np.array(self.bags, np.int64)
-        stamps, about_clocks = one_clock(headers, bags, self.lags)
+        transforms, lags, left_out = self.transforms.of_sensor(self.cloud_topic)
+        stamps, about_clocks = one_clock(headers, bags, lags or self.pose_lags)
         if about_clocks:
             self.notes.append(about_clocks)
         order = np.argsort(stamps, kind='stable')
@@ -229,7 +229,8 @@ class _Look:
         period = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else 0.1
         if len(stamps) < 2:
             raise FileError(f'{where}: all clouds have the same stamp; nothing can be learned')
-        for child, parents in self.transforms.conflicts.items():
+        self.notes += left_out
+        for child, parents in transforms.conflicts.items():
             self.notes.append(
                 f'frame {child!r} has several parents; left out: {", ".join(sorted(parents))}'
             )
@@ -246,7 +247,7 @@ class _Look:
             period_s=period,
             timing=timing,
             timing_text=text,
-            transforms=self.transforms,
+            transforms=transforms,
             poses=list(self.poses.values()),
             body=self.finder,
             points=int(np.median(sizes[:, 0])),
