@@ -176,6 +176,37 @@ def test_index_is_built_once_and_holds_the_clouds(tmp_path, bag):
     assert {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()} == stamps
 
 
+def test_second_sensor_on_the_topic_leaves_no_trace_and_shards_are_written_as_they_fill(tmp_path):
+    """Two LiDARs in turn; what counts is one of them, and an interruption loses one shard."""
+    written = []
+
+    class Watched(ScanReader):
+        def read(self, message, stamp_ns):
+            written.append(len(list(tmp_path.glob('index/shard_*.npz'))))
+            return super().read(message, stamp_ns)
+
+    def points(count, scale):
+        return scale * room_points(count), np.linspace(0, 0.0995, count).astype('f4')
+
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(60):
+            stamp = FIRST + i * STEP
+            for late, frame, (cloud, times) in (
+                (0, 'front', points(400, 1.0)), (STEP // 2, 'rear', points(200, 0.2)),
+            ):  # fmt: skip
+                if frame == 'front' or i % 20:
+                    robot.cloud(stamp + late, cloud, frame=frame, extra={'time': times})
+    seen, index = indexed(tmp_path / 'bag', tmp_path / 'index', Watched())
+    assert seen.frame == 'front' and (seen.stamps_ns == FIRST + np.arange(60) * STEP).all()
+    assert seen.period_s == pytest.approx(0.1) and seen.points == 400
+    assert seen.timing.span == pytest.approx(0.0995, abs=1e-4)
+    alone = np.quantile(np.linalg.norm(room_points(400), axis=1), (0.05, 0.5, 0.95))
+    assert np.allclose(seen.ranges, alone, rtol=1e-3)
+    assert seen.body.clouds == 6
+    assert len(index) == 60 and index.facts['unusable'] == 0
+    assert written[-1] == index.facts['shards'] - 1
+
+
 def test_damaged_shard_is_named_and_alone_made_again(tmp_path, bag):
     _, index = indexed(bag, tmp_path)
     whole = content(index)

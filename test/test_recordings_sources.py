@@ -160,6 +160,39 @@ def test_clouds_of_two_frames_on_one_topic_the_fewer_are_left_out_and_counted(tm
     assert seen.frame == 'lidar' and "{'other': 1}" in ' '.join(seen.notes)
 
 
+def test_clouds_without_a_stamp_among_stamped_ones_are_left_out_and_counted(tmp_path):
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(20):
+            late = FIRST + i * STEP if i in (0, 7) else 0
+            robot.cloud(FIRST + i * STEP - late, room_points(200), late=late)
+    seen, index = indexed(tmp_path / 'bag', tmp_path / 'index')
+    assert '2 clouds without a stamp are left out' in seen.notes
+    assert seen.duration_s == pytest.approx(1.8)
+    assert len(index) == 18 and index.facts['unusable'] == 0
+
+
+@pytest.mark.parametrize('first', [0, FIRST])
+def test_every_cloud_of_the_survey_is_given_by_the_recording(tmp_path, first):
+    """The clock of a simulation begins at 0, and its first cloud may have that stamp."""
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(12):
+            robot.cloud(first + i * STEP, room_points(200), late=FIRST - first)
+    recording = Recording([tmp_path / 'bag'])
+    seen = survey(recording, quiet=True)
+    given = [stamp for stamp, _ in seen.clouds(recording)]
+    assert given == seen.stamps_ns.tolist() == [first + i * STEP for i in range(12)]
+
+
+def test_clouds_that_are_not_stamped_have_the_times_of_recording(tmp_path):
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(12):
+            robot.cloud(0, room_points(200), late=FIRST + i * STEP)
+    recording = Recording([tmp_path / 'bag'])
+    seen = survey(recording, quiet=True)
+    assert 'not stamped' in seen.notes[0]
+    assert [s for s, _ in seen.clouds(recording)] == [FIRST + i * STEP for i in range(12)]
+
+
 def test_cloud_whose_bytes_are_damaged_is_left_out_and_counted(tmp_path):
     """One bad message in an hour of recording is no reason to stop, nor to hide it."""
     path = tmp_path / 'bag'

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from dlc_ros.errors import CloudError, FileError
-from dlc_ros.node.pointcloud2 import points_from_message
+from dlc_ros.errors import FileError
 from dlc_training.recordings.body import BodyFinder
 from dlc_training.recordings.clocks import Lags, one_clock
+from dlc_training.recordings.cloud_log import CloudLog
 from dlc_training.recordings.frames import TransformLog, poses_from
 from dlc_training.recordings.scans import find_timing
 from dlc_training.recordings.transform_topics import TransformTopics
@@ -21,9 +21,8 @@ POSE_TYPES = (
     'geometry_msgs/msg/PoseWithCovarianceStamped',
 )
 _TF = 'tf2_msgs/msg/TFMessage'
-# Clouds that are looked into for the meaning of their time field, for ranges and the body.
-_TIMED, _SAMPLED_EVERY_S = 6, 1.0
-_MOST_SAMPLED = 200
+# A stamp of 0 that lies no farther from when it should be is the beginning of a clock [s].
+_BEGINNING_S = 1.0
 
 
 @dataclass
@@ -93,15 +92,14 @@ class Survey:
 
         Other frames, second clouds of one stamp, and bytes that are no message are left out.
         """
-        shift = int(self.stamps_ns[0] - self.header_ns[0])
+        shift, stamped = int(self.stamps_ns[0] - self.header_ns[0]), self.header_ns.any()
         left = set(self.stamps_ns.tolist())
         for message in recording.messages([self.cloud_topic]):
             try:
                 cloud = message.read()
             except Exception:  # damaged: told when they were counted
                 continue
-            header = _ns(cloud.header.stamp)
-            stamp = header + shift if header else message.stamp_ns
+            stamp = _ns(cloud.header.stamp) + shift if stamped else message.stamp_ns
             if stamp in left and cloud.header.frame_id.lstrip('/') == self.frame:
                 left.remove(stamp)
                 yield stamp, cloud
@@ -138,13 +136,11 @@ def survey(recording, topic=None, body_reach=1.0, point_times='auto', quiet=Fals
 
 class _Look:
     def __init__(self, cloud_topic, body_reach):
-        self.cloud_topic, self.notes = cloud_topic, []
-        self.headers, self.bags, self.frames, self.sizes = [], [], Counter(), []
+        self.cloud_topic, self.body_reach = cloud_topic, body_reach
+        self.clouds = {}  # frame -> CloudLog
         self.transforms, self.poses = TransformTopics(), {}
         self.pose_lags = Lags()
-        self.finder = BodyFinder(body_reach)
-        self.timed, self.ranges, self.radii, self.bad = [], [], [], Counter()
-        self._next_sample = None
+        self.notes, self.bad = [], Counter()
 
     def at(self, message):
         try:
@@ -153,38 +149,12 @@ class _Look:
             self.bad[f'{message.topic}: {" ".join(str(error).split())[:80]}'] += 1
             return
         if message.topic == self.cloud_topic:
-            self._cloud(message, content)
+            frame = content.header.frame_id.lstrip('/')
+            self.clouds.setdefault(frame, CloudLog(self.body_reach)).add(message, content)
         elif message.type_name == _TF:
             self.transforms.add(message.topic, content, message.stamp_ns)
         else:
             self._pose(message, content)
-
-    def _cloud(self, message, cloud):
-        self.headers.append(_ns(cloud.header.stamp))
-        self.bags.append(message.stamp_ns)
-        self.frames[cloud.header.frame_id.lstrip('/')] += 1
-        self.sizes.append((int(cloud.width) * int(cloud.height), len(message.cdr)))
-        if len(self.timed) < _TIMED:
-            self.timed.append(cloud)
-        due = self._next_sample is None or message.stamp_ns >= self._next_sample
-        if due and len(self.radii) < _MOST_SAMPLED:
-            self._next_sample = message.stamp_ns + int(_SAMPLED_EVERY_S * 1e9)
-            self._sample(cloud)
-
-    def _sample(self, cloud):
-        try:
-            points = points_from_message(cloud)
-        except CloudError as error:
-            self.bad[str(error)] += 1
-            return
-        points = points[np.isfinite(points).all(1)]
-        points = points[np.abs(points).max(1, initial=0.0) < 1e4]
-        ranges = np.linalg.norm(points, axis=1)
-        ranges = ranges[ranges > 0.02]
-        if len(ranges) > 30:
-            self.finder.add(points)
-            self.ranges.append(np.quantile(ranges, (0.05, 0.5, 0.95)))
-            self.radii.append(float(np.sqrt(points.var(axis=0).sum())))
 
     def _pose(self, message, content):
         log = self.poses.setdefault(message.topic, PoseLog(message.topic, message.type_name))
@@ -202,33 +172,25 @@ class _Look:
 
     def survey(self, recording, topics, point_times):
         where = recording.paths[0]
-        for text, count in self.bad.most_common(5):
+        frame = max(self.clouds, key=lambda name: len(self.clouds[name]), default='')
+        clouds = self.clouds.get(frame, CloudLog(self.body_reach))
+        for text, count in (self.bad + clouds.bad).most_common(5):
             self.notes.append(f'{count} message(s) left out: {text}')
-        if len(self.headers) < 2 or not self.ranges:
+        if len(clouds) < 2 or not clouds.sampled:
             raise FileError(
-                f'{where}: {self.cloud_topic} has {len(self.headers)} cloud(s), '
-                f'{len(self.ranges)} of those looked into usable; nothing can be learned from it'
+                f'{where}: {self.cloud_topic} has {len(clouds)} cloud(s), '
+                f'{clouds.sampled} of those looked into usable; nothing can be learned from it'
             )
-        frame, count = self.frames.most_common(1)[0]
-        if len(self.frames) > 1:
-            others = {name: n for name, n in self.frames.items() if name != frame}
+        if len(self.clouds) > 1:
+            others = {name: len(log) for name, log in self.clouds.items() if name != frame}
             self.notes.append(f'clouds of other frames than {frame!r} are left out: {others}')
-        headers, bags = np.array(self.headers, np.int64), np.array(self.bags, np.int64)
         transforms, lags, left_out = self.transforms.of_sensor(self.cloud_topic)
-        stamps, about_clocks = one_clock(headers, bags, lags or self.pose_lags)
-        if about_clocks:
-            self.notes.append(about_clocks)
-        order = np.argsort(stamps, kind='stable')
-        fresh = np.concatenate([[True], np.diff(stamps[order]) > 0])
-        if (np.diff(stamps) < 0).any() or not fresh.all():
-            self.notes.append(
-                f'{int((np.diff(stamps) < 0).sum())} stamps jump back and {int((~fresh).sum())} '
-                'are there twice: sorted, the second ones left out'
-            )
-        stamps, headers = stamps[order][fresh], headers[order][fresh]
-        period = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else 0.1
+        stamps, headers = self._stamps(clouds, lags or self.pose_lags)
         if len(stamps) < 2:
-            raise FileError(f'{where}: all clouds have the same stamp; nothing can be learned')
+            raise FileError(
+                f'{where}: all clouds have the same stamp, or none; nothing can be learned'
+            )
+        period = float(np.median(np.diff(stamps))) * 1e-9
         self.notes += left_out
         for child, parents in transforms.conflicts.items():
             self.notes.append(
@@ -236,8 +198,9 @@ class _Look:
             )
         timing, text = None, 'deskewing is off'
         if point_times != 'off':
-            timing, text = find_timing(self.timed, period, point_times)
-        sizes = np.array(self.sizes)
+            timing, text = find_timing(clouds.timed, period, point_times)
+        points, size = clouds.sizes()
+        ranges, radius = clouds.extent()
         return Survey(
             topics=topics,
             cloud_topic=self.cloud_topic,
@@ -249,13 +212,41 @@ class _Look:
             timing_text=text,
             transforms=transforms,
             poses=list(self.poses.values()),
-            body=self.finder,
-            points=int(np.median(sizes[:, 0])),
-            bytes=int(np.median(sizes[:, 1])),
-            ranges=tuple(np.median(self.ranges, 0)),
-            radius=float(np.median(self.radii)),
+            body=clouds.finder,
+            points=points,
+            bytes=size,
+            ranges=ranges,
+            radius=radius,
             notes=self.notes,
         )
+
+    def _stamps(self, clouds, others):
+        """Stamps of the clouds, in order, each once, on the clock of the others, and headers."""
+        headers, bags = clouds.stamps()
+        missing = _not_stamped(headers, bags)
+        if missing.any() and not missing.all():
+            self.notes.append(f'{int(missing.sum())} clouds without a stamp are left out')
+            headers, bags = headers[~missing], bags[~missing]
+        stamps, about_clocks = one_clock(headers, bags, others)
+        if about_clocks:
+            self.notes.append(about_clocks)
+        order = np.argsort(stamps, kind='stable')
+        fresh = np.concatenate([[True], np.diff(stamps[order]) > 0])
+        if (np.diff(stamps) < 0).any() or not fresh.all():
+            self.notes.append(
+                f'{int((np.diff(stamps) < 0).sum())} stamps jump back and {int((~fresh).sum())} '
+                'are there twice: sorted, the second ones left out'
+            )
+        return stamps[order][fresh], headers[order][fresh]
+
+
+def _not_stamped(headers, bags):
+    """Which stamps (N,) of 0 are none: a clock that begins there fits its neighbours' delay."""
+    missing = headers == 0
+    if missing.any() and not missing.all():
+        usual = np.median((bags - headers)[~missing])
+        missing &= np.abs(bags - usual) > _BEGINNING_S * 1e9
+    return missing
 
 
 def _ns(stamp):
