@@ -83,12 +83,41 @@ def test_time_of_each_point_is_understood_and_taken_out(layout):
         assert np.abs(found - expected).max() < 2e-3
 
 
+@pytest.mark.parametrize('period', [1.0, 2.0, 10.0])
+@pytest.mark.parametrize('layout', [name for name in LAYOUTS if 'milli' not in name])
+def test_sweep_of_a_throttled_topic_is_told_by_its_own_length(layout, period):
+    """As the node tells it; milliseconds it does not know, and here they need the period."""
+    field, encode, words, where, before = LAYOUTS[layout]
+    offsets = np.linspace(0.0, PERIOD * 0.999, 500)
+    stamps = FIRST + np.arange(4) * round(period * 1e9)
+    clouds = [
+        message_of(stamp, room_points(500), field, encode(offsets, stamp))
+        for stamp in stamps.tolist()
+    ]
+    timing, text = find_timing(clouds, period)
+    assert words in text and where in text
+    assert np.abs(timing.offsets(clouds[0]) - offsets + before).max() < 1e-4
+
+
+def test_clouds_that_are_empty_at_first_do_not_hide_what_the_time_field_means(tmp_path):
+    """A sensor that spins up: no point, or a few of them."""
+    offsets = np.linspace(0, 0.099, 500).astype('f4')
+    with Robot(tmp_path / 'bag') as robot:
+        for i in range(30):
+            points = room_points(500)
+            points[5 if i > 5 else 0 : 500 if i < 12 else 0] = np.nan
+            robot.cloud(FIRST + i * STEP, points, extra={'time': offsets})
+    found = survey(Recording([tmp_path / 'bag']), quiet=True)
+    assert found.timing.span == pytest.approx(0.099, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ('field', 'values', 'words'),
     [
         ('ring', np.zeros(500, 'u2'), 'no time per point'),
         ('time', np.zeros(500, 'f4'), 'the same for all points'),
         ('time', np.linspace(0, 5, 500).astype('f4'), 'in no unit'),
+        ('time', np.full(500, np.nan, 'f4'), 'no time of any point'),
         ('timestamp', np.linspace(0, 0.1, 500) + FIRST * 1e-9 + 900.0, 'off the stamps'),
     ],
 )

@@ -8,8 +8,10 @@ import numpy as np
 from dlc_ros.errors import CloudError
 from dlc_ros.node.pointcloud2 import points_from_message
 from dlc_training.recordings.body import BodyFinder
+from dlc_training.recordings.scans import has_times
 
-# Clouds that are looked into for the meaning of their time field, for ranges and the body.
+# Clouds that are looked into for the meaning of their time field, for ranges and the body. The
+# first ones of a sensor that starts may be empty.
 _TIMED, _SAMPLED_EVERY_S = 6, 1.0
 _MOST_SAMPLED = 200
 
@@ -20,19 +22,24 @@ class CloudLog:
 
     :param body_reach: how far from the sensor the robot itself may be seen [m].
 
-    ``finder`` is the :class:`BodyFinder` that has seen the sampled clouds, ``timed`` the messages
-    that tell what the time field means, ``bad`` counts what was wrong with sampled ones.
+    ``finder`` is the :class:`BodyFinder` that has seen the sampled clouds, ``bad`` counts
+    what was wrong with these.
     """
 
     def __init__(self, body_reach):
         self.finder = BodyFinder(body_reach)
-        self.timed, self.bad = [], Counter()
+        self.bad, self._first, self._timed = Counter(), None, []
         self._headers, self._bags = array('q'), array('q')
         self._points, self._bytes = array('q'), array('q')
         self._ranges, self._radii, self._next_sample = [], [], None
 
     def __len__(self):
         return len(self._headers)
+
+    @property
+    def timed(self):
+        """PointCloud2 messages to read the meaning of the time field from; the first if none."""
+        return self._timed or [self._first]
 
     @property
     def sampled(self):
@@ -46,8 +53,9 @@ class CloudLog:
         self._bags.append(message.stamp_ns)
         self._points.append(int(cloud.width) * int(cloud.height))
         self._bytes.append(len(message.cdr))
-        if len(self.timed) < _TIMED:
-            self.timed.append(cloud)
+        self._first = self._first or cloud
+        if len(self._timed) < _TIMED and has_times(cloud):
+            self._timed.append(cloud)
         due = self._next_sample is None or message.stamp_ns >= self._next_sample
         if due and self.sampled < _MOST_SAMPLED:
             self._next_sample = message.stamp_ns + int(_SAMPLED_EVERY_S * 1e9)

@@ -33,8 +33,13 @@ _TYPES = {
     10: 'u8',
 }
 _UNITS = {'s': 1.0, 'ms': 1e-3, 'us': 1e-6, 'ns': 1e-9}
-# A turn's points take so much of the time between two clouds.
+# A turn's points take so much of the time between two clouds, where every turn is recorded.
 _SHARE_OF_PERIOD = 0.15, 1.5
+# Of a topic that is throttled a turn is told by its own length alone [s], as the node tells it. Of
+# units a factor 1000 apart one at most can be meant; milliseconds need the period to tell them.
+_SHORTEST, _LONGEST, _TOLD_ALONE = 1e-3, 1.0, ('s', 'us', 'ns')
+# A cloud of fewer points is no scan.
+_FEWEST_POINTS = 30
 # Poses along one scan between which points are moved by interpolation.
 _KNOTS = 17
 # Points of a cloud that are looked at, evenly spread over it: many times what is kept.
@@ -116,26 +121,22 @@ def find_timing(messages, period_s, reference='auto'):
         which believes the sign of relative times.
     :return: (:class:`Timing` or None, sentence for people).
     """
-    names = {f.name for m in messages for f in m.fields if f.datatype in _TYPES}
-    name = next((n for n in _TIME_NAMES if n in names), None)
+    names = [_time_field(message) for message in messages]
+    name = min(filter(None, names), key=_TIME_NAMES.index, default=None)
     if name is None:
         return None, 'no time per point: not deskewed'
     stamps, raws = _times_of(messages, name)
-    spans = [float(raw.max() - raw.min()) for raw in raws]
-    span = float(np.median(spans)) if spans else 0.0
+    if not raws:
+        return None, f'field {name!r} has no time of any point that was seen: not deskewed'
+    span = float(np.median([float(raw.max() - raw.min()) for raw in raws]))
     if span <= 0.0:
         return None, f'field {name!r} is the same for all points: not deskewed'
-    fitting = {
-        unit: abs(np.log(span * size / period_s))
-        for unit, size in _UNITS.items()
-        if _SHARE_OF_PERIOD[0] < span * size / period_s < _SHARE_OF_PERIOD[1]
-    }
-    if not fitting:
+    unit = _unit(span, period_s)
+    if unit is None:
         return None, (
             f'field {name!r} spans {span:g}, which fits the {period_s:.3f} s between two clouds '
             'in no unit: not deskewed'
         )
-    unit = min(fitting, key=fitting.get)
     size = _UNITS[unit]
     first = [float(raw.min()) * size for raw in raws]
     absolute = abs(np.median(first)) > 60.0 + 10 * period_s
@@ -161,6 +162,32 @@ def find_timing(messages, period_s, reference='auto'):
         f'its {where}; deskewed'
     )
     return Timing(name, size, absolute, shift, span * size, text), text
+
+
+def has_times(message):
+    """Whether a PointCloud2 can tell what its time field means: a scan's points have times."""
+    name = _time_field(message)
+    return name is not None and any(
+        len(raw) >= _FEWEST_POINTS for raw in _times_of([message], name)[1]
+    )
+
+
+def _time_field(message):
+    """Name of the field with the time of each point, or None."""
+    names = {field.name for field in message.fields if field.datatype in _TYPES}
+    return next((name for name in _TIME_NAMES if name in names), None)
+
+
+def _unit(span, period_s):
+    """The unit in which times that span so many of it are those of a turn, or None."""
+    least, most = (share * period_s for share in _SHARE_OF_PERIOD)
+    for unit, size in _UNITS.items():
+        if least < span * size < most:
+            return unit
+    for unit in _TOLD_ALONE:
+        if _SHORTEST <= span * _UNITS[unit] <= min(_LONGEST, most):
+            return unit
+    return None
 
 
 def _times_of(messages, name):
@@ -247,7 +274,7 @@ class ScanReader:
             outside = ~self.body.holds(kept)
             kept = kept[outside]
             good[np.flatnonzero(good)[~outside]] = False
-        if len(kept) < 30:
+        if len(kept) < _FEWEST_POINTS:
             raise CloudError(f'{len(kept)} usable points of {len(points)}')
         if offsets is not None:
             kept = self._deskewed(kept, offsets[good], stamp_ns)
