@@ -1,5 +1,7 @@
 """Transforms, trajectories and truth: what a recording knows of the sensor's way."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,25 @@ def test_chains_agree_with_the_buffer_of_the_node():
             assert np.allclose(pose, tree.lookup(target, source, int(stamp) or 1), atol=1e-9)
     with pytest.raises(TransformUnavailable, match="no frame 'nowhere'"):
         log.poses('map', 'nowhere', at, 1.0)
+
+
+def test_lookup_of_a_part_is_that_of_the_whole_and_keeps_no_more_than_the_transforms():
+    log, count = TransformLog(), 20_000
+    for i in range(count):
+        matrix = pose_at(0.02 * i)
+        log.add('map', 'lidar', i * STEP // 5, matrix[:3, 3], quaternion_from_matrix(matrix))
+    at = np.random.default_rng(0).integers(-STEP, count * STEP // 5 + STEP, 200)
+    whole, known = log.poses('map', 'lidar', at, 1.0)
+    for i in range(0, 200, 40):
+        poses, there = log.poses('map', 'lidar', at[i : i + 1], 1.0)
+        assert there[0] == known[i] and np.allclose(poses[0], whole[i], atol=1e-12)
+    assert len(log.poses('map', 'lidar', at[:0], 1.0)[0]) == 0
+    log.add('map', 'lidar', 10**12, (0, 0, 0), (0, 0, 0, 1))
+    tracemalloc.start()
+    log.poses('map', 'lidar', at[:1], 1.0)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 70 * count and peak < 140 * count
 
 
 def test_tf_from_the_map_is_the_truth_interpolated_at_the_stamps(tmp_path):

@@ -10,7 +10,7 @@ from dlc_ros.errors import TransformUnavailable
 
 class TransformLog:
     """
-    All transforms of a recording; 64 bytes for each.
+    All transforms of a recording; 64 bytes for each, and as many again once it was looked up.
 
     Other than the buffer of a running node it forgets nothing and answers for arrays of stamps.
     """
@@ -141,19 +141,22 @@ class _Edge:
         self._table = None
 
     def table(self):
-        """Stamps in order, each once, and the poses there."""
+        """Stamps (N,) in order, each once, and rows x y z qx qy qz qw (N, 7) there."""
         if self._table is None:
             stamps, first = np.unique(np.asarray(self._stamps), return_index=True)
-            values = np.asarray(self._values).reshape(-1, 7)[first]
-            self._table = stamps, poses_from(values)
+            self._table = stamps, np.asarray(self._values).reshape(-1, 7)[first]
         return self._table
 
     def at(self, stamps_ns, longest_gap_s):
-        stamps, poses = self.table()
+        stamps, rows = self.table()
+        count = len(stamps_ns)
         if self.static:
-            count = len(stamps_ns)
-            return np.broadcast_to(poses[0], (count, 4, 4)), np.ones(count, bool)
-        return interpolate_poses(stamps, poses, stamps_ns, longest_gap_s)
+            return np.broadcast_to(poses_from(rows[:1]), (count, 4, 4)), np.ones(count, bool)
+        if count:  # as matrices twice as large: only the part that is asked for
+            first, last = np.searchsorted(stamps, (np.min(stamps_ns), np.max(stamps_ns)))
+            part = slice(max(0, first - 1), last + 1)
+            stamps, rows = stamps[part], rows[part]
+        return interpolate_poses(stamps, poses_from(rows), stamps_ns, longest_gap_s)
 
 
 def poses_from(values):

@@ -38,7 +38,11 @@ def dry_run(options, source, old):
             f'about {_minutes(preparing)} reading and placing, {_minutes(training)} training '
             f'({step:.2f} s a step, measured now), {_minutes(judging)} judging',
         ),
-        ('memory', f'{_memory_mb(scans):.0f} MB, whatever the length of the recording'),
+        (
+            'memory',
+            f'about {_memory_mb(scans):.0f} MB: it grows with the transforms and poses of a '
+            'recording, not with its clouds',
+        ),
     ]
     for what, value in rows:
         print(f'{what}: {value}')
@@ -62,7 +66,12 @@ def _seconds_a_step(config):
 
 
 def _memory_mb(scans):
-    """Now, and what grows with the scans kept: poses, cells, maps; two open shards."""
+    """
+    Peak so far, and what training adds.
+
+    Transforms and poses of the recording have been looked up by now. Of the scans kept there are
+    poses, cells, maps, and two open shards.
+    """
     now = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return now + 300 + 0.02 * scans
 
