@@ -32,6 +32,7 @@ def scores(old, new, accepted=0, alone=0, lost=0, wrong=0, count=100):
         (scores(51, 50, alone=30), False, 'Keep the old weights: no gain could be shown'),
         (scores(50, 50, accepted=30), True, 'Deploy the new weights: '),
         (scores(50, 50, accepted=30, wrong=1), False, 'Fit the gate before you deploy'),
+        (scores(20, 80, wrong=13, lost=2), False, 'Fit the gate before you deploy'),
         (scores(50, 50, accepted=-19, alone=30), False, 'Keep the old weights: something got'),
         (scores(50, 50, accepted=30, alone=-30), False, 'Keep the old weights: something got'),
         (scores(20, 80, wrong=-1), True, 'Deploy the new weights: '),
@@ -43,6 +44,12 @@ def test_verdict_follows_from_the_intervals(found, deploy, start):
     assert decided == deploy and sentence.startswith(start)
     assert sentence.endswith('.') and '. ' not in sentence
     assert 'no truth' not in sentence and 'no truth' in verdict(found, is_truth=False)[1]
+
+
+def test_a_gate_that_got_worse_and_shapes_forgotten_are_both_said():
+    _, sentence = verdict(scores(20, 80, wrong=13, lost=2), is_truth=True)
+    assert sentence.count('only where this recording is typical') == 1
+    assert 'more wrong answers pass' in sentence and 'they lose 2.0 points' in sentence
 
 
 @pytest.mark.parametrize(('old', 'new'), [(20, 80), (80, 20), (50, 51)])

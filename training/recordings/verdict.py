@@ -75,18 +75,20 @@ def verdict(scores, is_truth):
         gains += [accepted['interval'][0] > 0, windows['interval'][0] > 0]
     if not any(gains):
         return False, f'Keep the old weights: no gain could be shown, {found}{more}{caveat}.'
+    only = forgotten = ''
     lost = 0.0 if benchmark is None else -benchmark['difference']
     if lost > FORGETTING:
         how = 'clearly' if benchmark['interval'][1] < 0 else 'by a difference that may be chance'
+        only = ' only where this recording is typical'
+        forgotten = f', but they lose {lost:.1f} points on generated shapes ({how})'
+    if wrong['new'] > wrong['old']:  # first: nowhere may a robot trust a gate that got worse
+        then = f', and then deploy them{only}' if only else ''
         return False, (
-            f'Deploy the new weights only where this recording is typical: {found}{more}, '
-            f'but they lose {lost:.1f} points on generated shapes ({how}){caveat}.'
+            f'Fit the gate before you deploy the new weights{then}; it lets more wrong answers '
+            f'pass: {found}{more}{forgotten}{caveat}.'
         )
-    if wrong['new'] > wrong['old']:
-        return False, (
-            f'Fit the gate before you deploy the new weights, it lets more wrong answers pass: '
-            f'{found}{more}{caveat}.'
-        )
+    if only:
+        return False, f'Deploy the new weights{only}: {found}{more}{forgotten}{caveat}.'
     return True, f'Deploy the new weights: {found}{more}{caveat}.'
 
 
