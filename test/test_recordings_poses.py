@@ -9,13 +9,24 @@ pytest.importorskip('rosbags')
 
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from recordings import FIRST, MOUNT, STEP, Robot, drive, pose_at, room_points, turned  # noqa: E402
+from recordings import (  # noqa: E402
+    FIRST,
+    MOUNT,
+    STEP,
+    Robot,
+    drive,
+    indexed,
+    pose_at,
+    room_points,
+    turned,
+)
 from scipy.spatial.transform import Rotation, Slerp  # noqa: E402
 
 from dlc_ros.errors import DlcError, FileError, TransformUnavailable  # noqa: E402
 from dlc_ros.localization.transforms import TransformTree  # noqa: E402
 from dlc_ros.registration.se3 import quaternion_from_matrix  # noqa: E402
 from dlc_training.recordings.frames import TransformLog, interpolate_poses  # noqa: E402
+from dlc_training.recordings.labels import Labels  # noqa: E402
 from dlc_training.recordings.sources import Recording  # noqa: E402
 from dlc_training.recordings.survey import survey  # noqa: E402
 from dlc_training.recordings.trajectory import read_trajectory  # noqa: E402
@@ -126,6 +137,42 @@ def test_odom_is_used_where_there_is_no_map_and_known_to_drift(tmp_path):
     truth, reasons = known_truth(surveyed(drive(tmp_path / 'bag', frame='odom')))
     assert truth.drifts and truth.frame == 'odom'
     assert 'map' in reasons[0]
+
+
+@pytest.mark.parametrize('named', [False, True])
+@pytest.mark.parametrize(
+    ('frame', 'drifts'),
+    [
+        ('map', False),
+        ('robot1/map', False),
+        ('odom', True),
+        ('robot1/odom', True),
+        ('odom_combined', True),
+        ('camera_init', True),
+    ],
+)
+def test_poses_in_any_frame_but_a_map_are_taken_for_odometry(tmp_path, frame, drifts, named):
+    wishes = Wishes(fixed_frame=frame) if named else Wishes()
+    truth, _ = known_truth(surveyed(drive(tmp_path / 'bag', frame=frame)), wishes)
+    assert truth.drifts == drifts and truth.frame == frame and not truth.measured
+    assert ('taken for odometry' in truth.provenance) == drifts
+
+
+@pytest.mark.parametrize(
+    ('frame', 'file', 'caveat'),
+    [
+        ('map', False, 'as good as what localised the robot'),
+        ('odom', False, 'made from the clouds themselves'),
+        ('odom', True, ''),
+    ],
+)
+def test_only_poses_of_a_named_file_are_a_truth_to_be_judged_by(tmp_path, frame, file, caveat):
+    seen, index = indexed(drive(tmp_path / 'bag', frame=frame), tmp_path / 'out' / 'index')
+    path = tum(tmp_path / 'truth.txt', TIMES, true_poses(TIMES))
+    truth, _ = known_truth(seen, Wishes(str(path) if file else ''))
+    labels = Labels(None, tmp_path / 'out', None, seen, index, truth, quiet=True)
+    said = labels.make(truth.at(index.stamps_ns)[0], None).caveat
+    assert caveat in said and bool(said) == bool(caveat)
 
 
 def test_gap_in_tf_leaves_clouds_out_and_says_how_many(tmp_path):

@@ -40,14 +40,14 @@ def scores(old, new, accepted=0, alone=0, lost=0, wrong=0, count=100):
     ],
 )
 def test_verdict_follows_from_the_intervals(found, deploy, start):
-    decided, sentence = verdict(found, is_truth=True)
+    decided, sentence = verdict(found)
     assert decided == deploy and sentence.startswith(start)
     assert sentence.endswith('.') and '. ' not in sentence
-    assert 'no truth' not in sentence and 'no truth' in verdict(found, is_truth=False)[1]
+    assert 'no truth' not in sentence and 'no truth' in verdict(found, 'this is no truth')[1]
 
 
 def test_a_gate_that_got_worse_and_shapes_forgotten_are_both_said():
-    _, sentence = verdict(scores(20, 80, wrong=13, lost=2), is_truth=True)
+    _, sentence = verdict(scores(20, 80, wrong=13, lost=2))
     assert sentence.count('only where this recording is typical') == 1
     assert 'more wrong answers pass' in sentence and 'they lose 2.0 points' in sentence
 

@@ -12,6 +12,13 @@ from dlc_training.recordings.consistency import check_training_poses
 from dlc_training.recordings.files import read_arrays, write_arrays
 from dlc_training.recordings.map_building import build_map, take_drift_out
 
+# What keeps a score on labels from being a truth: see `Labelled.caveat`.
+_SELF_MADE = 'the held-out poses were made from the clouds themselves, so this is no truth'
+_LOCALISED = (
+    'the held-out poses are no measurement, but as good as what localised the robot, whose '
+    'mistakes the score repeats'
+)
+
 # Scans that tell whether poses are in the reference's frame at all.
 _PROBED, _LEAST_AGREEING = 15, 0.5
 
@@ -24,7 +31,8 @@ class Labelled:
     :param poses: (N, 4, 4) ``T_reference_sensor``; ``known`` (N,) bool.
     :param reference: (M, 3) [m].
     :param in_map: (N,) bool: the scan is part of the reference, so it cannot be judged by it.
-    :param is_truth: whether the poses were measured, not made from the clouds that they label.
+    :param caveat: what keeps a score on the poses from being a truth, a clause for people; ''
+        where they were measured.
     :param text: where they come from, for people.
     :param z_is_up: whether that axis of the reference is known to be up: of a map that is given
         it is, as for a node in map mode.
@@ -34,7 +42,7 @@ class Labelled:
     known: np.ndarray
     reference: np.ndarray
     in_map: np.ndarray
-    is_truth: bool
+    caveat: str
     text: str
     z_is_up: bool = True
 
@@ -64,7 +72,7 @@ class Labels:
                     everywhere,
                     reference,
                     nowhere,
-                    not self.trajectory.self_made,
+                    self._caveat(),
                     'as the truth gives them',
                 )
             text = 'the poses are not in the frame of the reference; '
@@ -75,14 +83,15 @@ class Labels:
         depends = f'{content} {load_weights(self.weights).sha256} {_digits(first)}'
         found = self._kept('labels', lambda: self._anchored(own, reference, first), depends)
         return Labelled(
-            found['poses'], found['known'], reference, nowhere, False, text + str(found['text'])
-        )
+            found['poses'], found['known'], reference, nowhere, _SELF_MADE,
+            text + str(found['text']),
+        )  # fmt: skip
 
     def _in_own_map(self, own, everywhere):
         poses, text = own, 'as the truth gives them'
         if self.trajectory.self_made:
             text = 'LiDAR odometry, of which the map is made as well (self-labels)'
-        elif self.trajectory.drifts and not self.trajectory.self_made:
+        elif self.trajectory.drifts:
             poses = self._kept('drift', lambda: {
                 'poses': take_drift_out(self.index, own, self.seen.ranges[1], self.quiet)
             })['poses']  # fmt: skip
@@ -94,9 +103,14 @@ class Labels:
             'map', lambda: {'points': build_map(self.index, poses, numbers, middle)}
         )['points']
         write_cloud(self.out / 'map.ply', points)
-        measured = not (self.trajectory.drifts or self.trajectory.self_made)
         up = self.trajectory.z_is_up
-        return Labelled(poses, everywhere, points, in_map, measured, text, up)
+        return Labelled(poses, everywhere, points, in_map, self._caveat(), text, up)
+
+    def _caveat(self):
+        """That of the trajectory's own poses."""
+        if self.trajectory.drifts or self.trajectory.self_made:
+            return _SELF_MADE
+        return '' if self.trajectory.measured else _LOCALISED
 
     def _fits(self, own, reference):
         numbers = np.unique(np.linspace(0, len(own) - 1, _PROBED).astype(int))

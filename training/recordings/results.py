@@ -59,10 +59,10 @@ def write_results(out, options, prepared, summary, judged, places):
         ),
     ]
     notes = list(prepared.notes)
-    if not summary['held_out_is_truth']:
+    if summary['held_out_caveat']:
         notes.insert(
             0,
-            'The held-out poses were made from the clouds themselves: the score is not a truth. '
+            f'The score is not a truth: {summary["held_out_caveat"]}. '
             'Give measured poses with --judge-truth or --trajectory for one.',
         )
     notes.append(f'Command: {options.command_line}')

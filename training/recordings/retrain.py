@@ -133,10 +133,10 @@ def _judge(options, prepared, old, weights, out):
     """
     new = load_weights(weights)
     old = old or load_weights(None)
-    numbers, poses, is_truth = prepared.judged, prepared.labels.poses, prepared.labels.is_truth
+    numbers, poses, caveat = prepared.judged, prepared.labels.poses, prepared.labels.caveat
     if options.judge_truth:
         numbers, poses = _measured(options.judge_truth, prepared)
-        is_truth = True
+        caveat = ''
     numbers = spread(numbers, options.judge_scans)
     cache = out / 'judged'
     print(f'judging old and new weights on {len(numbers)} held-out scans', flush=True)
@@ -155,7 +155,8 @@ def _judge(options, prepared, old, weights, out):
         'command': options.command_line,
         'weights_sha256': new.sha256,
         'old_sha256': old.sha256,
-        'held_out_is_truth': is_truth,
+        'held_out_is_truth': not caveat,
+        'held_out_caveat': caveat,
         'upright': upright,
         'held_out': compare_scans(*right),
         'accepted': compare_scans(*(a & r for a, r in zip(accepted, right, strict=True))),
@@ -171,7 +172,7 @@ def _judge(options, prepared, old, weights, out):
             options.quiet,
         )  # fmt: skip
         summary['benchmark'] = compare(hits['old'], hits['new'])
-    deploy, sentence = verdict(summary, is_truth)
+    deploy, sentence = verdict(summary, caveat)
     places = prepared.labels.poses[:, :3, 3].copy()
     places[numbers] = poses[numbers, :3, 3]
     return {**summary, 'deploy': deploy, 'verdict': sentence}, judged, places

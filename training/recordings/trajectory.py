@@ -24,6 +24,8 @@ class Trajectory:
     :param provenance: one sentence for people: where they come from.
     :param drifts: whether they are exact over short ways only (odometry).
     :param self_made: whether they were made from the clouds that they are to label.
+    :param measured: whether the user vouches for them, by naming the file; those of a map frame
+        are as good as what localised the robot.
     :param z_is_up: whether that axis of the frame is known to be up, as ROS wants it (REP-103);
         that of a camera's first image looks ahead.
     """
@@ -34,6 +36,7 @@ class Trajectory:
     provenance: str
     drifts: bool
     self_made: bool = False
+    measured: bool = False
     z_is_up: bool = True
 
     def at(self, stamps_ns, longest_gap_s=LONGEST_GAP_S):

@@ -11,6 +11,8 @@ from dlc_training.recordings.trajectory import LONGEST_GAP_S, Trajectory, read_t
 # A source that knows the pose of fewer clouds is not used.
 _LEAST_KNOWN = 0.5
 _MAP_FRAMES, _ODOMETRY_FRAMES = ('map',), ('odom',)
+# Said of poses that are exact over short ways only.
+_DRIFTS = '; taken for odometry, which drifts'
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Wishes:
 
     :param trajectory: TUM or KITTI file; '' for none. Whoever names one means it.
     :param trajectory_frame: frame whose poses the file gives; '' is the sensor's own.
-    :param fixed_frame: frame of ``/tf`` to take poses in; '' looks for map, then odom.
+    :param fixed_frame: frame of ``/tf`` to take poses in; '' looks for map, then odom, then the
+        root. Poses in any but a map, ``robot1/map`` among these, are taken for odometry.
     """
 
     trajectory: str = ''
@@ -73,14 +76,11 @@ def _from_transforms(survey, wishes, reasons):
         reasons.append(f'no poses from /tf: it has no frame {sensor!r}')
         return None
     if wishes.fixed_frame:
-        candidates = [(wishes.fixed_frame, wishes.fixed_frame.lstrip('/') in _ODOMETRY_FRAMES)]
+        candidates = [wishes.fixed_frame]
     else:
-        root = log.root(sensor)
-        candidates = [(f, False) for f in _MAP_FRAMES] + [(f, True) for f in _ODOMETRY_FRAMES]
-        if root not in (*_MAP_FRAMES, *_ODOMETRY_FRAMES):
-            candidates.append((root, True))
-    for frame, drifts in candidates:
-        found = _chain(survey, frame, drifts, reasons)
+        candidates = dict.fromkeys((*_MAP_FRAMES, *_ODOMETRY_FRAMES, log.root(sensor)))
+    for frame in candidates:
+        found = _chain(survey, frame, reasons)
         if found is not None:
             return found
         if wishes.fixed_frame:
@@ -88,7 +88,12 @@ def _from_transforms(survey, wishes, reasons):
     return None
 
 
-def _chain(survey, frame, drifts, reasons):
+def _drifts(frame):
+    """Whether poses in a frame are odometry's: in all frames but a map's, of any namespace."""
+    return frame.rsplit('/')[-1] not in _MAP_FRAMES
+
+
+def _chain(survey, frame, reasons):
     log, sensor = survey.transforms, survey.frame
     try:
         moving = log.moving(frame, sensor)
@@ -113,6 +118,8 @@ def _chain(survey, frame, drifts, reasons):
         )
     stamps, poses = _dense(survey, frame, known, poses)
     text = f'/tf {frame} -> {sensor}, interpolated; known for {100 * share:.1f} % of the clouds'
+    drifts = _drifts(frame)
+    text += _DRIFTS if drifts else ''
     return Trajectory(stamps, poses, frame.lstrip('/'), text, drifts)
 
 
@@ -153,8 +160,8 @@ def _from_topics(survey, _wishes, reasons):
         mount = _mount(survey, child, reasons, log.topic)
         if mount is None:
             continue
-        drifts = log.frame not in _MAP_FRAMES
-        text = f'{log.topic} [{log.type_name}], {log.frame} -> {child}'
+        drifts = _drifts(log.frame)
+        text = f'{log.topic} [{log.type_name}], {log.frame} -> {child}{_DRIFTS if drifts else ""}'
         found = Trajectory(stamps, poses @ mount, log.frame or 'start', text, drifts)
         share = float(found.at(survey.stamps_ns)[1].mean())
         if share < _LEAST_KNOWN:
@@ -190,7 +197,7 @@ def _from_file(survey, wishes):
         )
     found = Trajectory(
         stamps, poses @ mount, 'trajectory file', f'trajectory file {wishes.trajectory}', False,
-        z_is_up=False,
+        measured=True, z_is_up=False,
     )  # fmt: skip
     share = float(found.at(survey.stamps_ns)[1].mean())
     if share < _LEAST_KNOWN:

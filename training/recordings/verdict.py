@@ -38,7 +38,7 @@ def compare_scans(old, new):
     return compare(old, new, clusters)
 
 
-def verdict(scores, is_truth):
+def verdict(scores, caveat=''):
     """
     One sentence whether to deploy.
 
@@ -51,7 +51,7 @@ def verdict(scores, is_truth):
         ``windows``, in the part of the reference about them; then ``wrong``, how many wrong
         answers the gate accepted with the ``old`` and the ``new`` weights; and ``benchmark``, of
         generated shapes, None if it was not run.
-    :param is_truth: whether the held-out poses were measured, not made from the clouds.
+    :param caveat: clause that says what keeps the held-out poses from being a truth; '' for none.
     :return: (whether to deploy, the sentence).
     """
     held_out, accepted, windows = (scores[name] for name in ('held_out', 'accepted', 'windows'))
@@ -62,9 +62,7 @@ def verdict(scores, is_truth):
         f'{wrong["old"]}), and in the part of the reference about each scan, nothing known of its '
         f'attitude, they place {_score(windows)}'
     )
-    caveat = ''
-    if not is_truth:
-        caveat = '; the held-out poses were made from the clouds themselves, so this is no truth'
+    caveat = f'; {caveat}' if caveat else ''
     if held_out['count'] < _FEWEST_SCANS:
         few = f'{held_out["count"]} held-out scans are too few to tell'
         return False, f'Keep the old weights: {few}, {found}{caveat}.'
