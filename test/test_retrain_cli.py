@@ -23,8 +23,12 @@ from dlc_ros.registration.confidence import GEOMETRIC  # noqa: E402
 from dlc_ros.registration.descriptor import DescriptorNet, NetOptions  # noqa: E402
 from dlc_ros.registration.se3 import make_transform, matrix_from_quaternion  # noqa: E402
 from dlc_ros.registration.weights import load_weights, save_weights  # noqa: E402
+from dlc_training.recordings.frames import interpolate_poses  # noqa: E402
 from dlc_training.recordings.lidar import Lidar  # noqa: E402
 from dlc_training.recordings.simulate import simulate  # noqa: E402
+from dlc_training.recordings.sources import Recording  # noqa: E402
+from dlc_training.recordings.survey import survey  # noqa: E402
+from dlc_training.recordings.trajectory import read_trajectory  # noqa: E402
 from dlc_training.retrain_cli import main  # noqa: E402
 
 SMALL = ['--most-scans', '36', '--judge-scans', '2', '--benchmark-pairs', '0', '--quiet']
@@ -37,6 +41,9 @@ TRAIN = [
     'half=false',
     'save_every=1',
 ]
+
+# Axes of a camera in those of a robot.
+EYE, OPTICAL = np.eye(4), make_transform([[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
 @pytest.fixture(scope='module')
@@ -180,11 +187,21 @@ def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys)
     assert main([*arguments, '--reference-scale', '0.001']) == 0
 
 
+def kitti(path, simulated, frame=EYE, mount=EYE):
+    """A KITTI file, a line for each cloud of the recording, of the truth: frame @ pose @ mount."""
+    stamps = survey(Recording([simulated / 'recording']), quiet=True).stamps_ns
+    poses, _ = interpolate_poses(*read_trajectory(simulated / 'truth.tum', []), stamps, 1.0)
+    poses = frame @ poses @ mount
+    np.savetxt(path, poses[:, :3].reshape(-1, 12))
+    return path
+
+
 @pytest.mark.parametrize('start', ['told', 'found'])
 def test_drifting_odometry_is_placed_in_the_reference(simulated, weights, tmp_path, capsys, start):
     """Where it began need not be told: an upright sensor is found without what weights know."""
     more = ['--fixed-frame', 'odom', '--judge-truth', str(simulated / 'truth.tum')]
     if start == 'told':
+        more[-1] = str(kitti(tmp_path / 'truth.txt', simulated))
         _, *pose = np.loadtxt(simulated / 'truth.tum')[0]
         first = make_transform(matrix_from_quaternion(pose[3:]), pose[:3])
         write_transform(tmp_path / 'first.txt', first)
@@ -194,6 +211,23 @@ def test_drifting_odometry_is_placed_in_the_reference(simulated, weights, tmp_pa
     assert json.loads((tmp_path / 'out' / 'report.json').read_text())['held_out_is_truth']
     assert '/tf odom -> lidar' in text and 'self-labels' in text
     assert float(text.split('(median), ')[1].split(' mm')[0]) < 60
+
+
+def test_measured_poses_that_cannot_be_used_are_refused_before_anything_is_trained(
+    simulated, weights, tmp_path, capsys
+):
+    out, bad = tmp_path / 'out', tmp_path / 'bad.txt'
+    bad.write_text('1 2 3\n')
+    for path, message in ((bad, 'lines of [3] numbers'), ('nowhere.txt', 'cannot be read')):
+        assert main(words(simulated, weights, out, *TRAIN, '--judge-truth', str(path))) == 2
+        said = capsys.readouterr()
+        assert message in said.err and 'topics' not in said.out and not out.exists()
+    for change in ({'frame': make_transform(translation=[0, 50, 0])}, {'mount': OPTICAL}):
+        path = kitti(tmp_path / 'moved.txt', simulated, **change)
+        assert main(words(simulated, weights, out, *TRAIN, '--judge-truth', str(path))) == 2
+        error = capsys.readouterr().err
+        assert error.count('\n') == 1 and 'in the frame of the reference' in error
+        assert not (out / 'run').exists()
 
 
 def test_map_is_built_where_no_reference_is_given(simulated, weights, tmp_path, capsys):

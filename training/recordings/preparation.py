@@ -14,12 +14,14 @@ from dlc_training.recordings.index import build_index
 from dlc_training.recordings.keyframes import choose_keyframes, guess_keyframes
 from dlc_training.recordings.labels import Labels
 from dlc_training.recordings.map_building import build_map, cell_edge, find_stable
+from dlc_training.recordings.measured import compare_measured
 from dlc_training.recordings.pairs import write_pairs
 from dlc_training.recordings.reference import about_reference, read_reference, training_part
 from dlc_training.recordings.scans import ScanReader
 from dlc_training.recordings.sources import Recording
 from dlc_training.recordings.split import split
 from dlc_training.recordings.survey import survey
+from dlc_training.recordings.trajectory import Trajectory, check_trajectory, read_trajectory
 from dlc_training.recordings.truth import Wishes, find_truth, known_truth
 
 # A sensor that went at least so far [m] may see its own robot; to one that stands all is still.
@@ -37,6 +39,7 @@ class Source:
     :param reference: map or model file; None builds a map from the recording.
     :param reference_scale: metres per unit of that file; 0: 1, and millimetres are refused.
     :param wishes: :class:`~dlc_training.recordings.truth.Wishes`.
+    :param judge_truth: file of measured sensor poses in the reference; '' for none.
     :param initial_pose: file of ``T_reference_sensor`` of the first cloud, or None.
     :param point_times: ``auto``, ``start``, ``end`` or ``off``.
     :param body_reach: the robot itself is not seen farther away than this [m].
@@ -49,6 +52,7 @@ class Source:
     reference: str | None = None
     reference_scale: float = 0.0
     wishes: Wishes = Wishes()
+    judge_truth: str = ''
     initial_pose: str | None = None
     point_times: str = 'auto'
     body_reach: float = 1.0
@@ -67,6 +71,8 @@ class Prepared:
     :param split: :class:`~dlc_training.recordings.split.Split`.
     :param judged: (H,) numbers of held-out scans.
     :param kept: (K,) numbers of training scans; ``dropped``: those that disagreed.
+    :param measured: :class:`~dlc_training.recordings.measured.Measured`, to judge by instead of
+        the labels; None without such poses.
     :param folder: of the pairs, for ``data.recordings``.
     :param median_range: of the scans [m].
     :param facts: rows (what, value) for the report; ``notes``: sentences.
@@ -78,6 +84,7 @@ class Prepared:
     judged: np.ndarray
     kept: np.ndarray
     dropped: np.ndarray
+    measured: object
     folder: Path
     median_range: float
     facts: list
@@ -110,8 +117,7 @@ def plan(source, quiet=False):
     :param source: :class:`Source`.
     :return: :class:`Plan`.
     """
-    recording = Recording(source.bags)
-    seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
+    recording, seen, measured = _surveyed(source, quiet)
     trajectory, reasons = known_truth(seen, source.wishes)
     reference = read_reference(source, seen)
     if trajectory is None:
@@ -148,6 +154,10 @@ def plan(source, quiet=False):
         ('scans that would be kept', text),
         ('split', f'{by}: {train} scans to train on, {held} held out'),
     ]
+    if measured is not None:
+        share = measured.at(seen.stamps_ns)[1].mean()
+        text = f'{measured.provenance}, known for {100 * share:.1f} % of the clouds'
+        rows.append(('measured poses, for judging alone', text))
     return Plan(
         rows=rows,
         notes=recording.notes + seen.notes + reasons,
@@ -169,8 +179,7 @@ def prepare(source, out, weights, quiet=False):
     :raises DlcError: what cannot be used, and why.
     """
     out = Path(out)
-    recording = Recording(source.bags)
-    seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
+    recording, seen, measured = _surveyed(source, quiet)
     reference = read_reference(source, seen)
     trajectory, notes = find_truth(seen, recording, source.wishes, out / 'index', quiet)
     body = seen.body.body() if trajectory.length > _MOVED else None
@@ -189,6 +198,8 @@ def prepare(source, out, weights, quiet=False):
             f'{source.bags[0]}: {len(numbers)} scans to train on and {len(judged)} to judge are '
             'too few; record longer, or change --hold-out and --share'
         )
+    if measured is not None:
+        measured = compare_measured(measured, found, index.stamps_ns, parts, judged, middle)
     checked = _checked(out, index, found.poses, numbers, found.reference, middle, quiet)
     kept, dropped = numbers[checked['kept']], numbers[~checked['kept']]
     if len(kept) < 2:
@@ -208,8 +219,8 @@ def prepare(source, out, weights, quiet=False):
     )  # fmt: skip
     prepared = Prepared(
         index=index, labels=found, split=parts, judged=judged, kept=kept, dropped=dropped,
-        folder=out / 'pairs', median_range=middle, facts=[],
-        notes=recording.notes + seen.notes + notes[1:],
+        measured=measured, folder=out / 'pairs', median_range=middle,
+        facts=[], notes=recording.notes + seen.notes + notes[1:],
     )  # fmt: skip
     residual = 1e3 * float(np.median(checked['residual'][checked['kept']]))
     prepared.facts.extend([
@@ -219,8 +230,21 @@ def prepare(source, out, weights, quiet=False):
         ('reference', about_reference(source, found.reference)),
         ('the robot itself', about_body(body, trajectory.length > _MOVED)),
         *result_rows(prepared, len(seen.stamps_ns), residual),
+        *([] if measured is None else [measured.fact]),
     ])  # fmt: skip
     return prepared
+
+
+def _surveyed(source, quiet):
+    """The recording, its survey, and the poses measured for judging alone, or None."""
+    for path in filter(None, (source.wishes.trajectory, source.judge_truth)):
+        check_trajectory(path)  # before a recording is read for long
+    recording = Recording(source.bags)
+    seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
+    if not source.judge_truth:
+        return recording, seen, None
+    poses = read_trajectory(source.judge_truth, seen.stamps_ns)
+    return recording, seen, Trajectory(*poses, 'reference', source.judge_truth, False)
 
 
 def _indexed(source, out, recording, seen, trajectory, body, quiet):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dlc_ros.errors import FileError
 from dlc_ros.registration.weights import load_weights, save_weights
 from dlc_training.recordings.judge import (
     judge_benchmark,
@@ -19,11 +18,7 @@ from dlc_training.recordings.planning import dry_run
 from dlc_training.recordings.preparation import prepare
 from dlc_training.recordings.results import EVERYWHERE, NEARBY, write_results
 from dlc_training.recordings.settings import NONE, source_of, training_config
-from dlc_training.recordings.trajectory import (
-    Trajectory,
-    read_trajectory,
-    stand_upright,
-)
+from dlc_training.recordings.trajectory import stand_upright
 from dlc_training.recordings.verdict import compare, compare_scans, verdict
 
 # The constants of the gate in a model card. A few hundred steps hardly move what the evidence
@@ -134,9 +129,8 @@ def _judge(options, prepared, old, weights, out):
     new = load_weights(weights)
     old = old or load_weights(None)
     numbers, poses, caveat = prepared.judged, prepared.labels.poses, prepared.labels.caveat
-    if options.judge_truth:
-        numbers, poses = _measured(options.judge_truth, prepared)
-        caveat = ''
+    if prepared.measured is not None:
+        numbers, poses, caveat = prepared.measured.numbers, prepared.measured.poses, ''
     numbers = spread(numbers, options.judge_scans)
     cache = out / 'judged'
     print(f'judging old and new weights on {len(numbers)} held-out scans', flush=True)
@@ -185,27 +179,3 @@ def _wrong(both):
         for found in both
     ]
     return dict(zip(('old', 'new'), counts, strict=True))
-
-
-def _measured(path, prepared):
-    """
-    Held-out scans that a file of measured poses knows, and the poses (N, 4, 4) it gives.
-
-    Among them those that have no label: what the weights could not place is not left out.
-    """
-    stamps, labels = prepared.index.stamps_ns, prepared.labels
-    measured = Trajectory(*read_trajectory(path, stamps), 'reference', path, False)
-    poses, known = measured.at(stamps)
-    held_out = ~labels.known & ~labels.in_map & prepared.split.beyond(stamps, poses[:, :3, 3])
-    held_out[prepared.judged] = True
-    numbers = np.flatnonzero(held_out & known)
-    if len(numbers) < 2:
-        raise FileError(f'{path}: knows the poses of {len(numbers)} held-out scans')
-    labelled = (np.linalg.inv(poses) @ labels.poses)[known & labels.known]
-    shift = np.linalg.norm(labelled[:, :3, 3], axis=1)
-    median, most = np.quantile(shift, (0.5, 0.95)) if len(shift) else (np.nan, np.nan)
-    what = 'labels against the measured poses, which nothing else uses'
-    row = (what, f'{1e3 * median:.0f} mm (median), {1e3 * most:.0f} mm (95 %)')
-    prepared.facts.append(row)
-    print(f'  {row[0]}: {row[1]}')
-    return numbers, poses

@@ -34,6 +34,7 @@ def source_of(options):
         reference=options.reference,
         reference_scale=options.reference_scale,
         wishes=wishes,
+        judge_truth=options.judge_truth,
         initial_pose=options.initial_pose,
         point_times=options.point_times,
         body_reach=options.body_reach,

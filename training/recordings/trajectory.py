@@ -76,15 +76,41 @@ def read_trajectory(path, cloud_stamps_ns):
     :return: stamps (M,) int64 [ns], poses (M, 4, 4).
     :raises FileError: missing, neither of both, not rigid, or of another recording.
     """
+    stamps, poses = _content(path)
+    if stamps is None:
+        if len(poses) != len(cloud_stamps_ns):
+            raise FileError(
+                f'{path}: {len(poses)} poses for {len(cloud_stamps_ns)} clouds; a KITTI file has '
+                'one line for each cloud'
+            )
+        return np.asarray(cloud_stamps_ns, np.int64), poses
+    if len(cloud_stamps_ns) and (
+        stamps[-1] < cloud_stamps_ns[0] or stamps[0] > cloud_stamps_ns[-1]
+    ):
+        raise FileError(
+            f'{path}: its times ({stamps[0] / 1e9:.1f} to {stamps[-1] / 1e9:.1f} s) and those of '
+            f'the clouds ({cloud_stamps_ns[0] / 1e9:.1f} to {cloud_stamps_ns[-1] / 1e9:.1f} s) do '
+            'not overlap; it belongs to another recording or clock'
+        )
+    return stamps, poses
+
+
+def check_trajectory(path):
+    """Raise FileError for a file that :func:`read_trajectory` refuses whatever the clouds are."""
+    _content(path)
+
+
+def _content(path):
+    """Stamps (M,) int64 [ns], None in a KITTI file, and poses (M, 4, 4)."""
     path = Path(path)
     try:
         lines = [line.split('#')[0].replace(',', ' ').split() for line in _lines(path)]
         rows = [line for line in lines if line]
         widths = {len(row) for row in rows}
         if widths == {8}:
-            return _tum(path, rows, cloud_stamps_ns)
+            return _tum(path, rows)
         if widths == {12}:
-            return _kitti(path, rows, cloud_stamps_ns)
+            return None, _kitti(path, rows)
     except ValueError as error:
         raise FileError(f'{path}: not a trajectory: {error}') from None
     raise FileError(
@@ -99,7 +125,7 @@ def _lines(path):
         raise FileError(f'{path}: cannot be read: {error.strerror}') from None
 
 
-def _tum(path, rows, cloud_stamps_ns):
+def _tum(path, rows):
     # Seconds since 1970 with nanoseconds are more digits than a float64 has.
     stamps = np.array([_nanoseconds(row[0]) for row in rows], np.int64)
     values = np.array([[float(word) for word in row[1:]] for row in rows])
@@ -108,29 +134,16 @@ def _tum(path, rows, cloud_stamps_ns):
         row = ' '.join(rows[int(np.argmin(good))])
         raise FileError(f'{path}: {row!r:.120} is no pose; remove the line')
     stamps, first = np.unique(stamps, return_index=True)
-    if len(cloud_stamps_ns) and (
-        stamps[-1] < cloud_stamps_ns[0] or stamps[0] > cloud_stamps_ns[-1]
-    ):
-        raise FileError(
-            f'{path}: its times ({stamps[0] / 1e9:.1f} to {stamps[-1] / 1e9:.1f} s) and those of '
-            f'the clouds ({cloud_stamps_ns[0] / 1e9:.1f} to {cloud_stamps_ns[-1] / 1e9:.1f} s) do '
-            'not overlap; it belongs to another recording or clock'
-        )
     return stamps, poses_from(values[first])
 
 
-def _kitti(path, rows, cloud_stamps_ns):
-    if len(rows) != len(cloud_stamps_ns):
-        raise FileError(
-            f'{path}: {len(rows)} poses for {len(cloud_stamps_ns)} clouds; a KITTI file has one '
-            'line for each cloud'
-        )
+def _kitti(path, rows):
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     poses[:, :3] = np.array(rows, float).reshape(-1, 3, 4)
     wrong = next((i for i, pose in enumerate(poses) if not is_rigid(pose)), None)
     if wrong is not None:
         raise FileError(f'{path}: line {wrong + 1} is no rigid transform')
-    return np.asarray(cloud_stamps_ns, np.int64), poses
+    return poses
 
 
 def _nanoseconds(text):
