@@ -210,17 +210,19 @@ def _missing(method):
 
 def fingerprint(name, settings):
     """Digest of all that a method's answers depend on: code, weights, library versions."""
-    digest = hashlib.sha256(name.encode())
+    weights = weights_sha256(settings.weights) if name.startswith(OURS) else ''
+    facts = name, weights, code_digest(name), settings.unit, settings.upright
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def code_digest(name):
+    """Digest of the code that a method's answers come from: its sources, library versions."""
+    sources = [Path(baselines.__file__)]
     if name.startswith(OURS):
-        folder = Path(dlc_ros.__file__).parent / 'registration'
-        sources = sorted(folder.glob('*.py'))
-        digest.update(weights_sha256(settings.weights).encode())
-    else:
-        sources = [Path(baselines.__file__)]
+        sources = sorted((Path(dlc_ros.__file__).parent / 'registration').glob('*.py'))
+    digest = hashlib.sha256(repr(sorted(versions().items())).encode())
     for source in sources:
         digest.update(source.read_bytes())
-    facts = sorted(versions().items()), settings.unit, settings.upright
-    digest.update(repr(facts).encode())
     return digest.hexdigest()
 
 

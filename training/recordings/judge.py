@@ -11,6 +11,7 @@ from dlc_ros.errors import CloudError
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.registrar import Registrar
 from dlc_ros.registration.se3 import inverse, rotation_angle_deg, transform_points
+from dlc_ros.registration.weights import load_weights
 from dlc_ros.registration.windows import window, window_radius
 from dlc_training.recordings.files import read_json, write_json
 
@@ -88,9 +89,24 @@ def judge_in_windows(folder, index, poses, numbers, reference, weights, median_r
 
 def _answers(folder, name, index, reference, weights, *more):
     """File of the answers to one set of problems by one weights file."""
-    digest = hashlib.sha256(index.facts['key'].encode() + weights.sha256.encode())
+    digest = hashlib.sha256(index.facts['key'].encode() + answering(weights).encode())
     digest.update(np.ascontiguousarray(reference).tobytes() + repr((_LAYOUT, *more)).encode())
     return Path(folder) / f'{name}_{digest.hexdigest()[:16]}.json'
+
+
+def answering(weights):
+    """
+    Digest of what the answers of weights come from: the network, the gate, and the code.
+
+    Not the whole file: date and command line in its card are others when a run is continued.
+
+    :param weights: :class:`~dlc_ros.registration.weights.LoadedWeights`.
+    """
+    from dlc_training.evaluate.methods import OURS, code_digest
+
+    network = weights.card.get('tensors_sha256', weights.sha256), weights.net.description()
+    facts = *network, weights.confidence.as_card(), weights.basin_deg, code_digest(OURS)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _judge(path, index, poses, numbers, registrar_for, limits, quiet):
@@ -149,7 +165,7 @@ def judge_benchmark(folder, weights, pairs_per_bin, quiet=False):
     :return: dict name -> list of bool, success of each pair with a clear truth; same pairs.
     """
     from dlc_training.evaluate import report
-    from dlc_training.evaluate.methods import DlcRos, Settings, fingerprint
+    from dlc_training.evaluate.methods import DlcRos
     from dlc_training.evaluate.protocols import PROTOCOLS
     from dlc_training.evaluate.runner import Runner, digest_of
     from dlc_training.evaluate.shapes import open_shapes
@@ -163,8 +179,7 @@ def judge_benchmark(folder, weights, pairs_per_bin, quiet=False):
     with Runner(1, folder, quiet) as runner:
         groups, ambiguous = runner.judge(protocol, shapes, pairs, digest)
         for name, path in weights.items():
-            settings = Settings(path, folder)
-            key = f'{fingerprint("dlc_ros", settings)[:12]}{digest[:12]}'
+            key = f'{answering(load_weights(path))[:12]}{digest[:12]}'
             answers = runner.run(name, DlcRos(path), pairs, key)
             scores = report.score(protocol, pairs, groups, answers)
             out[name] = [
