@@ -133,7 +133,9 @@ def same_weights(first, second):
     return all((first[name] == second[name]).all() for name in first)
 
 
-def test_interrupted_at_any_moment_the_same_command_goes_on(simulated, weights, trained, tmp_path):
+def test_interrupted_at_any_moment_the_same_command_goes_on(
+    simulated, weights, trained, tmp_path, capsys
+):
     for marker, how in (
         ('index/shard_00002.npz', signal.SIGKILL),
         ('run/checkpoint.pt', signal.SIGINT),
@@ -148,6 +150,11 @@ def test_interrupted_at_any_moment_the_same_command_goes_on(simulated, weights, 
             assert b'the same command continues' in error and b'Traceback' not in error
     assert main(words(simulated, weights, tmp_path, *TRAIN)) == 0
     assert same_weights(trained[0], tmp_path)
+    # And one that has ended goes on to more steps.
+    capsys.readouterr()
+    longer = words(simulated, weights, tmp_path, '--steps', '8', *TRAIN[2:])
+    assert main(longer) == 0 and '4 of 8 steps left' in capsys.readouterr().out
+    assert load_weights(tmp_path / 'weights.safetensors').card['steps'] == 8
 
 
 def test_what_was_trained_on_one_part_is_not_judged_on_another(

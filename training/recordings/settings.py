@@ -14,7 +14,8 @@ RECORDED_SHARE = 0.5
 # Most of what a recording teaches is learned in 150 steps; the others calm down at a falling rate.
 _STEPS, _STEPS_FROM_NONE = 400, 7000
 # Fine-tuning: a gentler rate that falls for long, hinges from the start (features are there).
-_RATE, _RISE, _DECAY, _AVERAGE = 1e-4, 30, 0.6, 0.99
+# Hinges reach full strength after as many steps in long runs, so that a run can be made longer.
+_RATE, _RISE, _RAMP, _DECAY, _AVERAGE = 1e-4, 30, 100, 0.6, 0.99
 # As the weights of the package were trained; more was not tried here.
 _RHO = 0.2
 
@@ -66,7 +67,7 @@ def training_config(options, old, pairs_folder=None):
             'objective.warm_up=0',
             f'objective.dlc.rho={_RHO}',
             'objective.dlc.samples=1',
-            f'objective.ramp={max(1, steps // 4)}',
+            f'objective.ramp={_RAMP}',
             'save_every=25',
         ]
         settings += [f'net.{k}={json.dumps(v)}' for k, v in asdict(old.net.options).items()]
