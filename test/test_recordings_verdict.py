@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from dlc_training.recordings.judge import spread
 from dlc_training.recordings.trajectory import stand_upright
-from dlc_training.recordings.verdict import compare, verdict
+from dlc_training.recordings.verdict import compare, compare_scans, verdict
 
 
 def scores(old, new, accepted=0, alone=0, lost=0, wrong=0, count=100):
@@ -50,6 +50,37 @@ def test_a_gate_that_got_worse_and_shapes_forgotten_are_both_said():
     _, sentence = verdict(scores(20, 80, wrong=13, lost=2))
     assert sentence.count('only where this recording is typical') == 1
     assert 'more wrong answers pass' in sentence and 'they lose 2.0 points' in sentence
+
+
+@pytest.mark.parametrize('gain', ['new', 'accepted', 'alone'])
+def test_any_of_three_gains_is_enough_and_so_each_is_asked_for_more_than_95_percent(gain):
+    for gained, deploy in ((4, False), (9, True)):
+        found = scores(50, 50, **{gain: gained}) if gain != 'new' else scores(50, 50 + gained)
+        part = {'new': 'held_out', 'alone': 'windows'}.get(gain, gain)
+        assert found[part]['interval'][0] > 0
+        decided, sentence = verdict(found)
+        assert decided == deploy and ('no gain could be shown (at 98.3 %' in sentence) != deploy
+
+
+def test_equally_good_weights_are_seldom_deployed():
+    """At most one time in 40, though any of three gains is enough."""
+    rng, deployed, runs = np.random.default_rng(0), 0, 300
+
+    def redrawn(values, share, chance):
+        return np.where(rng.random(150) < share, rng.random(150) < chance, values)
+
+    for _ in range(runs):
+        old, accepted, alone = (rng.random(150) < chance for chance in (0.5, 0.7, 0.5))
+        new, too = redrawn(old, 0.2, 0.5), redrawn(accepted, 0.1, 0.7)
+        found = {
+            'held_out': compare_scans(old, new),
+            'accepted': compare_scans(old & accepted, new & too),
+            'windows': compare_scans(alone, redrawn(alone, 0.3, 0.5)),
+            'wrong': {'old': 0, 'new': 0},
+            'benchmark': None,
+        }
+        deployed += verdict(found)[0]
+    assert deployed <= runs / 40
 
 
 @pytest.mark.parametrize(('old', 'new'), [(20, 80), (80, 20), (50, 51)])

@@ -1,6 +1,8 @@
 """From answers on the same problems to one sentence: whether to deploy."""
 
 import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from dlc_training.evaluate.statistics import paired_difference, wilson_interval
 
@@ -9,6 +11,10 @@ FORGETTING = 1.0
 # Neighbouring scans see the same: so many of them are one cluster of the bootstrap, which needs
 # some of those; fewer scans than this tell nothing.
 _CLUSTER, _FEWEST_CLUSTERS, _FEWEST_SCANS = 10, 12, 24
+# Gains of which any one is enough, and the level of the interval of each (Bonferroni): chance
+# passes for one of them no more often than for a single one at 95 %.
+_GAINS = 3
+_GAIN_LEVEL = 1 - 0.05 / _GAINS
 
 
 def compare(old, new, clusters=None):
@@ -17,9 +23,12 @@ def compare(old, new, clusters=None):
 
     :param old: (N,) bool; ``new`` (N,) bool.
     :param clusters: (N,) labels of what is not independent.
-    :return: dict with the shares, their intervals, the difference and its interval, in points.
+    :return: dict with the shares, their intervals, the difference and its interval, in points;
+        ``gain``: the lower end of its interval at the level that a gain is told by.
     """
     difference, low, high = paired_difference(new, old, clusters)
+    independent = len(old) if clusters is None else len(np.unique(clusters))
+    _, gain, _ = paired_difference(new, old, clusters, _level(independent))
     return {
         'count': len(old),
         'old': 100 * float(np.mean(old)),
@@ -28,6 +37,7 @@ def compare(old, new, clusters=None):
         'new_interval': [100 * v for v in wilson_interval(int(np.sum(new)), len(new))],
         'difference': 100 * difference,
         'interval': [100 * low, 100 * high],
+        'gain': 100 * gain,
     }
 
 
@@ -36,6 +46,17 @@ def compare_scans(old, new):
     count = len(old)
     clusters = np.arange(count) // max(1, min(_CLUSTER, count // _FEWEST_CLUSTERS))
     return compare(old, new, clusters)
+
+
+def _level(clusters):
+    """
+    Level to draw a bootstrap of so many clusters at, for an interval of :data:`_GAIN_LEVEL`.
+
+    Percentiles of few clusters lie too close (Hesterberg, The American Statistician 2015).
+    """
+    count = max(clusters, 2)
+    quantile = student.ppf(0.5 + _GAIN_LEVEL / 2, count - 1)
+    return 1 - 2 * float(norm.cdf(-quantile * np.sqrt(count / (count - 1))))
 
 
 def verdict(scores, caveat=''):
@@ -68,11 +89,11 @@ def verdict(scores, caveat=''):
         return False, f'Keep the old weights: {few}, {found}{caveat}.'
     if any(part['interval'][1] < 0 for part in (held_out, accepted, windows)):
         return False, f'Keep the old weights: something got clearly worse, {found}{more}{caveat}.'
-    gains = [held_out['interval'][0] > 0]
-    if held_out['difference'] >= 0:
-        gains += [accepted['interval'][0] > 0, windows['interval'][0] > 0]
-    if not any(gains):
-        return False, f'Keep the old weights: no gain could be shown, {found}{more}{caveat}.'
+    gains = (held_out, accepted, windows) if held_out['difference'] >= 0 else (held_out,)
+    if not any(part['gain'] > 0 for part in gains):
+        level = f'at {100 * _GAIN_LEVEL:.1f} %, which one of {_GAINS} gains needs'
+        none = f'no gain could be shown ({level})'
+        return False, f'Keep the old weights: {none}, {found}{more}{caveat}.'
     only = forgotten = ''
     lost = 0.0 if benchmark is None else -benchmark['difference']
     if lost > FORGETTING:
