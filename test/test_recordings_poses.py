@@ -1,6 +1,7 @@
 """Transforms, trajectories and truth: what a recording knows of the sensor's way."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +74,28 @@ def test_interpolation_is_scipy_slerp_and_a_straight_line(seed, count):
     )
     for axis in range(3):
         assert np.allclose(found[:, axis, 3], np.interp(at, stamps, poses[:, axis, 3]))
+
+
+def test_poses_of_a_long_recording_take_the_memory_of_its_clouds():
+    """And those within scans, for deskewing, that of the scans which are kept."""
+    count, kept = 20_000, np.array([3, 700, 15_000])
+    log, stamps = TransformLog(), FIRST + np.arange(count) * STEP
+    for i in range(-2, count + 2):
+        log.add('map', 'lidar', FIRST + i * STEP, (0.01 * i, 0, 0), (0, 0, 0, 1))
+    log.poses('map', 'lidar', stamps[:1], 1.0)  # the log has its own table now
+    seen = SimpleNamespace(
+        transforms=log, frame='lidar', stamps_ns=stamps, timing=SimpleNamespace(span=0.1)
+    )
+    tracemalloc.start()
+    truth, _ = known_truth(seen)
+    peak = tracemalloc.get_traced_memory()[1]
+    dense = truth.within(stamps[kept], 0.1)
+    tracemalloc.stop()
+    assert len(truth.stamps_ns) == count and peak < 1500 * count
+    assert len(dense.stamps_ns) == 9 * len(kept)
+    at = (stamps[kept][:, None] + np.arange(-100, 101, 7) * 10**6).ravel()
+    found, known = dense.at(at)
+    assert known.all() and np.allclose(found, log.poses('map', 'lidar', at, 1.0)[0], atol=1e-4)
 
 
 @pytest.mark.parametrize('gap', [0.5, 5.0])

@@ -254,6 +254,8 @@ def _indexed(source, out, recording, seen, trajectory, body, quiet):
         seen.stamps_ns, poses, known, seen.ranges[1], source.most_scans
     )
     _refuse_few(source, chosen)
+    if seen.timing is not None:
+        trajectory = trajectory.within(seen.stamps_ns[chosen], seen.timing.span)
     reader = ScanReader(
         timing=seen.timing, trajectory=trajectory, body=body,
         nearest=min(0.05, 0.1 * seen.ranges[0]), voxel=0.3 * cell_edge(seen.ranges[1]),

@@ -1,6 +1,7 @@
 """Poses of the sensor over time, where they come from, and trajectory files."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from dlc_training.recordings.frames import interpolate_poses, poses_from
 
 # Poses farther apart in time are not interpolated [s].
 LONGEST_GAP_S = 1.0
+# Poses of a scan that what is known between clouds is asked for.
+_INSIDE = 9
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Trajectory:
         are as good as what localised the robot.
     :param z_is_up: whether that axis of the frame is known to be up, as ROS wants it (REP-103);
         that of a camera's first image looks ahead.
+    :param between: function of stamps (M,) -> poses (M, 4, 4), known (M,), where more is known
+        than at ``stamps_ns``; None where there is no more.
     """
 
     stamps_ns: np.ndarray
@@ -38,10 +43,27 @@ class Trajectory:
     self_made: bool = False
     measured: bool = False
     z_is_up: bool = True
+    between: Callable | None = None
 
     def at(self, stamps_ns, longest_gap_s=LONGEST_GAP_S):
         """Poses (M, 4, 4) at stamps (M,), and (M,) bool: known; never beyond the ends or a gap."""
         return interpolate_poses(self.stamps_ns, self.poses, stamps_ns, longest_gap_s)
+
+    def within(self, stamps_ns, span_s):
+        """
+        The poses that deskewing needs: about some scans, all that is known of their sweeps.
+
+        Of the others there are none: over hours these would be many times what is used.
+
+        :param stamps_ns: (M,) of the scans; ``span_s``: a sweep lies within so much of its stamp.
+        :return: :class:`Trajectory`; this one if nothing is known between its poses.
+        """
+        if self.between is None:
+            return self
+        inside = np.round(np.linspace(-span_s, span_s, _INSIDE) * 1e9).astype(np.int64)
+        every = np.unique((stamps_ns[:, None] + inside).ravel())
+        poses, known = self.between(every)
+        return replace(self, stamps_ns=every[known], poses=poses[known])
 
     @property
     def length(self):

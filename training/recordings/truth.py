@@ -1,6 +1,7 @@
 """Where the poses of the sensor come from: what the recording has, best first."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from dlc_training.recordings.trajectory import LONGEST_GAP_S, Trajectory, read_t
 # A source that knows the pose of fewer clouds is not used.
 _LEAST_KNOWN = 0.5
 _MAP_FRAMES, _ODOMETRY_FRAMES = ('map',), ('odom',)
+# Clouds whose poses are looked up together: a lookup takes ten times the memory of its poses.
+_BLOCK = 4096
 # Said of poses that are exact over short ways only.
 _DRIFTS = '; taken for odometry, which drifts'
 
@@ -97,7 +100,8 @@ def _chain(survey, frame, reasons):
     log, sensor = survey.transforms, survey.frame
     try:
         moving = log.moving(frame, sensor)
-        poses, known = log.poses(frame, sensor, survey.stamps_ns, LONGEST_GAP_S)
+        find = partial(_in_blocks, log, frame, sensor)
+        poses, known = find(survey.stamps_ns)
     except TransformUnavailable as error:
         reasons.append(f'no poses from /tf {frame} -> {sensor}: {error}')
         return None
@@ -116,23 +120,18 @@ def _chain(survey, frame, reasons):
         reasons.append(
             f'{int((~known).sum())} clouds are left out: /tf {frame} -> {sensor} has a gap there'
         )
-    stamps, poses = _dense(survey, frame, known, poses)
     text = f'/tf {frame} -> {sensor}, interpolated; known for {100 * share:.1f} % of the clouds'
     drifts = _drifts(frame)
     text += _DRIFTS if drifts else ''
-    return Trajectory(stamps, poses, frame.lstrip('/'), text, drifts)
-
-
-def _dense(survey, frame, known, poses):
-    """Poses at the clouds' stamps and, for deskewing, within the scans where these are known."""
     stamps = survey.stamps_ns[known]
-    if survey.timing is None:
-        return stamps, poses[known]
-    span = survey.timing.span
-    inside = np.round(np.linspace(-span, span, 9) * 1e9).astype(np.int64)
-    every = np.unique((survey.stamps_ns[:, None] + inside).ravel())
-    poses, known = survey.transforms.poses(frame, survey.frame, every, LONGEST_GAP_S)
-    return every[known], poses[known]
+    return Trajectory(stamps, poses[known], frame.lstrip('/'), text, drifts, between=find)
+
+
+def _in_blocks(log, frame, sensor, stamps_ns):
+    """Poses (N, 4, 4) at stamps (N,) and (N,) bool: known, of a log of transforms."""
+    parts = np.array_split(stamps_ns, max(1, -(-len(stamps_ns) // _BLOCK)))
+    poses, known = zip(*(log.poses(frame, sensor, p, LONGEST_GAP_S) for p in parts), strict=True)
+    return np.concatenate(poses), np.concatenate(known)
 
 
 def _span(log, child, survey):
