@@ -142,13 +142,10 @@ class Participant:
         :returns: set of full node names; a participant that is no node of ROS 2 has none.
         """
         topics = {self.resolve(topic) for topic in topics}
-        writers = {
-            reader.get_matched_publication_data(handle).key.bytes
-            for subscription in tuple(self._subscriptions)
-            if subscription.topic in topics
-            for reader in subscription.readers
-            for handle in reader.get_matched_publications()
-        }
+        writers = set()
+        for subscription in tuple(self._subscriptions):
+            if subscription.topic in topics:
+                writers |= subscription.writers()
         named = {writer: name for nodes in self._nodes.values() for writer, name in nodes.items()}
         own = {p.writer.guid.bytes for p in self._publishers}
         return {named[writer] for writer in writers - own if writer in named}
