@@ -85,6 +85,18 @@ def test_a_saved_pose_that_is_wrong_by_now_is_given_up(tmp_path, file):
     assert len(said) == 1 and REJECTED['reason'] in said[0]
 
 
+def test_clouds_that_show_nothing_do_not_use_a_saved_pose_up(tmp_path, file):
+    first = started(tmp_path, file)
+    first.scan(0.0)
+    first.localizer.close()
+    second = started(tmp_path, file)
+    for i in range(2 * second.parameters.tracking.lost_after):
+        second.tree.insert('odom', 'base_link', at(0.1 * i), odom_from_base(0.0))
+        second.localizer.on_cloud(at(0.1 * i), 'lidar', np.zeros((0, 3)))
+    assert second.scan(5.0).transforms
+    assert second.calls[0].init is not None
+
+
 def test_a_pose_of_another_reference_is_not_used(tmp_path, file):
     first = started(tmp_path, file)
     first.scan(0.0)

@@ -106,6 +106,39 @@ def test_a_search_that_finds_nothing_says_why_once(rig):
     assert told() == 2
 
 
+def test_a_start_without_odometry_does_not_use_a_given_pose_up(rig):
+    """The sensor is up before the odometry; then somebody stands in its way."""
+    for i in range(10):
+        rig.localizer.on_cloud(at(0.1 * i), 'lidar', rig.lidar_points(0.1 * i))
+    rig.tree.insert('odom', 'base_link', at(1.0), odom_from_base(1.0))
+    guess = MAP_FROM_ODOM @ odom_from_base(1.0)
+    assert rig.localizer.on_initial_pose(0, 'map', guess, np.zeros((6, 6))).accepted
+    for i in range(10, 20):
+        rig.localizer.on_cloud(at(0.1 * i + 0.05), 'lidar', rig.lidar_points(0.1 * i))
+    rig.registrar.verdicts.append(REJECTED)
+    rig.scan(2.1)
+    assert rig.scan(2.2).transforms
+    assert [call.init is None for call in rig.calls] == [False, False]
+    assert not [text for text in rig.messages if 'not found near' in text]
+
+
+@pytest.mark.parametrize('gap', ['no odometry', 'empty'])
+def test_a_gap_in_what_can_be_used_does_not_send_the_robot_searching_everywhere(rig, gap):
+    rig.scan(0.0)
+    for i in range(1, 6):
+        points = rig.lidar_points(0.1 * i)
+        if gap == 'empty':
+            rig.tree.insert('odom', 'base_link', at(0.1 * i), odom_from_base(0.1 * i))
+            points = points[:0]
+        rig.localizer.on_cloud(at(0.1 * i), 'lidar', points)
+    assert rig.state() == ('LOST' if gap == 'empty' else 'WAITING')
+    assert rig.localizer.on_timer(at(0.55)).transforms == ()
+    rig.registrar.verdicts.append(REJECTED)
+    rig.scan(0.6)
+    assert rig.scan(0.7).transforms
+    assert rig.calls[-1].init is not None
+
+
 def test_a_paused_clock_is_no_silence(rig):
     rig.scan(0.0)
     for _ in range(100):

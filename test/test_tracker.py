@@ -177,6 +177,33 @@ def test_missing_transforms_wait_but_one_gap_does_not_interrupt_tracking():
     assert tracker.state is State.TRACKING
 
 
+@pytest.mark.parametrize('accepted', [True, False])
+@pytest.mark.parametrize('not_looked_at', [Tracker.skip, Tracker.block])
+def test_only_clouds_that_were_registered_use_a_pose_up(not_looked_at, accepted):
+    growth = PriorGrowth()
+    tracker = Tracker('map', reference=object())
+    tracker.start_from(known(accepted=accepted), 'given')
+    for attempt in range(3):
+        for _ in range(9):
+            not_looked_at(tracker, 'nothing to see', lost_after=3)
+        assert tracker.begin(scene(0.1), growth) is not None
+        assert tracker.state is State.SEARCHING
+        tracker.fail('not there', lost_after=3)
+        assert (tracker.pose is None) == (attempt == 2)
+
+
+def test_clouds_that_cannot_be_looked_at_end_tracking_and_leave_the_pose():
+    tracker = Tracker('map', reference=object())
+    tracker.accept(known(), 'found')
+    tracker.take_changes()
+    tracker.fail('hidden', lost_after=3)
+    tracker.skip('empty', lost_after=3)
+    assert tracker.state is State.TRACKING
+    tracker.skip('empty', lost_after=3)
+    assert states(tracker) == [('TRACKING', 'LOST')]
+    assert tracker.begin(scene(0.3), PriorGrowth()) is not None
+
+
 @pytest.mark.parametrize(
     ('doubt', 'state'),
     [
@@ -263,6 +290,7 @@ def what_happens(seed):
         'cloud': lambda: tracker.begin(scene(seconds, fixed=np.eye(4)), growth),
         'accepted': lambda: tracker.accept(replace(known(fixed=np.eye(4)), stamp_ns=now()), ''),
         'rejected': lambda: tracker.fail('', 2),
+        'unusable': lambda: tracker.skip('', 2),
         'no transform': lambda: tracker.block('', 2),
         'silence': lambda: tracker.silence(''),
         'expired': lambda: tracker.expire(''),

@@ -105,14 +105,15 @@ class CloudPath:
     def _unusable(self, error, trackers):
         """Note a cloud that cannot be registered to anything."""
         belief = self._belief
+        lost_after = belief.parameters.tracking.lost_after
         if isinstance(error, TransformUnavailable):
             belief.intake.withdraw()
             for tracker in trackers:
-                tracker.block(str(error), belief.parameters.tracking.lost_after)
+                tracker.block(str(error), lost_after)
             belief.report('transform', f'cloud not used: {error}')
         else:
             for tracker in trackers:
-                self._failed(tracker, str(error))
+                tracker.skip(str(error), lost_after)
             belief.report('cloud', f'cloud not used: {error}')
 
     def _register(self, tracker, scene, epoch, claims):
@@ -205,11 +206,11 @@ class CloudPath:
             belief.report('cloud', f'{tracker.name}: cloud not registered: {reason}')
 
     def _failed(self, tracker, reason):
-        """Note that a cloud gave no pose; a search that finds nothing says so once."""
+        """Note that a registration gave no pose; a search that finds nothing says so once."""
         lost_after = self._belief.parameters.tracking.lost_after
         given = tracker.pose is not None and not tracker.pose.accepted
         tracker.fail(reason, lost_after)
-        if tracker.failures == lost_after:  # a pose that was given up counts anew
+        if tracker.tries == lost_after:  # a pose that was given up counts anew
             self._belief.log.warning(
                 f'{tracker.name}: not found in {lost_after} clouds, searching on: {reason}'
             )

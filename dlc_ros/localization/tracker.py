@@ -69,6 +69,7 @@ class Tracker:
         self.reason = 'no cloud yet' if reference else NO_REFERENCE
         self.pose = None  # KnownPose or None
         self.failures = 0  # clouds in a row without an accepted pose
+        self.tries = 0  # of those, the ones that were registered
         self.search_seconds = 0.0  # what the last global search took; 0 before the first
         # Counts resets: an answer that was computed for an older epoch is void.
         self.epoch = 0
@@ -118,7 +119,7 @@ class Tracker:
     def accept(self, pose, reason):
         """Take an accepted :class:`KnownPose`."""
         self.pose = pose
-        self.failures = 0
+        self.failures = self.tries = 0
         if self._anchor is None or not _same(self._anchor, pose):
             self._anchor, self._rests_since_ns = pose, pose.stamp_ns
         elif np.linalg.det(pose.covariance) < np.linalg.det(self._anchor.covariance):
@@ -126,13 +127,25 @@ class Tracker:
         self._enter(State.TRACKING, reason)
 
     def fail(self, reason, lost_after):
-        """Note a cloud without an accepted pose; after ``lost_after`` in a row, give up."""
-        self.failures += 1
-        self.reason = reason
-        if self.failures > 1:
-            self._anchor = None
-        if self.failures >= lost_after and self.pose is not None:
-            self._give_up(f'{self.failures} clouds in a row without an accepted pose: {reason}')
+        """
+        Note a cloud that was registered and gave no pose.
+
+        After ``lost_after`` of them in a row the pose is given up, wherever it came from.
+        """
+        self.tries += 1
+        if self.tries >= lost_after and self.pose is not None:
+            self._give_up(f'{self.tries} clouds in a row without an accepted pose: {reason}')
+        else:
+            self._unconfirmed(reason, lost_after)
+
+    def skip(self, reason, lost_after):
+        """
+        Note a cloud that could not be looked at; the pose is kept as the place to look first.
+
+        It says nothing about the pose, but after ``lost_after`` clouds without an accepted one
+        nobody has seen for too long that it still holds.
+        """
+        self._unconfirmed(reason, lost_after)
 
     def block(self, reason, lost_after):
         """Note a cloud that could not be used for want of a transform; the pose is kept."""
@@ -167,7 +180,7 @@ class Tracker:
         """Forget the pose and search; keeps the reference. Answers under way become void."""
         self.epoch += 1
         self.pose = self._anchor = None
-        self.failures = 0
+        self.failures = self.tries = 0
         if self.state is not State.WAITING:
             self._enter(State.SEARCHING, reason)
 
@@ -193,10 +206,20 @@ class Tracker:
             return None
         return Prior(self._anchor.transform, self._anchor.covariance)
 
+    def _unconfirmed(self, reason, lost_after):
+        self.failures += 1
+        self.reason = reason
+        if self.failures > 1:
+            self._anchor = None
+        if self.failures >= lost_after and self.state is State.TRACKING:
+            text = f'{self.failures} clouds in a row without an accepted pose: {reason}'
+            self.failures = 0
+            self._enter(State.LOST, text)
+
     def _give_up(self, reason):
         accepted = self.pose.accepted
         self.pose = self._anchor = None
-        self.failures = 0
+        self.failures = self.tries = 0
         self._enter(State.LOST if accepted else State.SEARCHING, reason)
 
     def _enter(self, state, reason):
