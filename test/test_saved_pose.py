@@ -189,6 +189,48 @@ def test_it_is_written_on_command_now_and_then_and_at_the_end(tmp_path, file, mo
     assert [path.name for path in file.parent.iterdir()] == ['pose.json']
 
 
+def rejected(rig, count, since=0.2, step=0.1):
+    rig.registrar.verdicts.extend([REJECTED] * count)
+    for i in range(count):
+        rig.scan(since + step * i)
+
+
+def without_transforms(rig):
+    for i in range(5):
+        rig.localizer.on_cloud(at(0.2 + 0.1 * i), 'lidar', rig.lidar_points(0.0))
+
+
+LEFT = {
+    'the lidar was switched off first': (lambda rig: rig.state(seconds=60.0), 'WAITING'),
+    'the odometry ended first': (without_transforms, 'WAITING'),
+    'rejected once, then silent': (
+        lambda rig: (rejected(rig, 1), rig.state(seconds=60)),
+        'WAITING',
+    ),
+    'rejected, too old': (lambda rig: (rejected(rig, 2, step=3), rig.state(seconds=4)), 'LOST'),
+    'rejected when it spoke again': (
+        lambda rig: (rig.state(seconds=9), rejected(rig, 1)),
+        'WAITING',
+    ),
+}
+KEPT = list(LEFT)[:3]
+
+
+@pytest.mark.parametrize('how', LEFT)
+def test_what_silence_left_is_written_and_what_clouds_spoke_against_is_not(tmp_path, file, how):
+    rig = started(tmp_path, file, **{'saved_pose.period': 0.0})
+    rig.scan(0.0)
+    leave, state = LEFT[how]
+    leave(rig)
+    assert rig.state(seconds=4.0) == state
+    assert rig.localizer.save_pose().accepted == (how in KEPT)
+    file.unlink(missing_ok=True)
+    rig.localizer.close()
+    assert file.exists() == (how in KEPT)
+    if how in KEPT:
+        assert read_poses(file)['map'].stamp_ns == at(0.0)
+
+
 def test_a_disk_that_hangs_delays_no_pose_and_gathers_no_threads(tmp_path, file, monkeypatch):
     rig = started(tmp_path, file, **{'saved_pose.period': 1e-9})
     hanging, released = threading.Event(), threading.Event()

@@ -221,6 +221,8 @@ class Localizer:
         """
         Write the last accepted poses to ``saved_pose.file``.
 
+        Also those that silence or a deactivation left; not those that clouds spoke against.
+
         :returns: :class:`CommandResult`.
         """
         return self._save()
@@ -228,8 +230,8 @@ class Localizer:
     def close(self):
         """Write the last accepted poses, where a file is configured; call it at shutdown."""
         with self._belief.lock:
-            tracked = self._belief.tracking
-        if tracked and self._belief.parameters.saved_pose.file:
+            confirmed = any(t.confirmed for t in self._belief.trackers.values())
+        if confirmed and self._belief.parameters.saved_pose.file:
             self._save()
 
     def load_reference(self, path):
@@ -289,12 +291,13 @@ class Localizer:
 
     def _save(self):
         with self._belief.lock:
-            tracking = [(t.reference.cloud, t.pose) for t in self._belief.tracking]
-        if not tracking:
+            trackers = self._belief.trackers.values()
+            confirmed = [(t.reference.cloud, t.confirmed) for t in trackers if t.confirmed]
+        if not confirmed:
             return self._belief.refuse('pose not saved: there is no confirmed pose')
         known_problem = self._pose_file.problem
         try:
-            self._pose_file.save(tracking)
+            self._pose_file.save(confirmed)
         except FileError as error:
             if str(error) == known_problem:  # said before
                 return CommandResult(False, known_problem)

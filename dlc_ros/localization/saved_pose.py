@@ -97,11 +97,11 @@ class PoseFile:
         self._last = now
         return True
 
-    def save(self, tracking):
+    def save(self, confirmed):
         """
         Write poses; those of other names stay.
 
-        :param tracking: pairs of a :class:`~dlc_ros.localization.references.ReferenceCloud` and
+        :param confirmed: pairs of a :class:`~dlc_ros.localization.references.ReferenceCloud` and
             the accepted :class:`~dlc_ros.localization.tracker.KnownPose` in it.
         :raises FileError: it cannot be written, or no file is configured.
         """
@@ -109,7 +109,7 @@ class PoseFile:
             raise FileError('no file for the pose; set saved_pose.file')
         with self._one_at_a_time:
             self._last = time.monotonic()
-            for cloud, pose in tracking:
+            for cloud, pose in confirmed:
                 self._poses[cloud.name] = SavedPose(
                     cloud.name,
                     cloud.sha256,

@@ -68,6 +68,7 @@ class Tracker:
         self.state = State.WAITING
         self.reason = 'no cloud yet' if reference else NO_REFERENCE
         self.pose = None  # KnownPose or None
+        self.confirmed = None  # the last accepted one, until something speaks against it
         self.failures = 0  # clouds in a row without an accepted pose
         self.tries = 0  # of those, the ones that were registered
         self.search_seconds = 0.0  # what the last global search took; 0 before the first
@@ -118,7 +119,7 @@ class Tracker:
 
     def accept(self, pose, reason):
         """Take an accepted :class:`KnownPose`."""
-        self.pose = pose
+        self.pose = self.confirmed = pose
         self.failures = self.tries = 0
         if self._anchor is None or not _same(self._anchor, pose):
             self._anchor, self._rests_since_ns = pose, pose.stamp_ns
@@ -133,6 +134,8 @@ class Tracker:
         After ``lost_after`` of them in a row the pose is given up, wherever it came from.
         """
         self.tries += 1
+        if self.state is not State.TRACKING:
+            self.confirmed = None
         if self.tries >= lost_after and self.pose is not None:
             self._give_up(f'{self.tries} clouds in a row without an accepted pose: {reason}')
         else:
@@ -162,10 +165,11 @@ class Tracker:
     def expire(self, reason):
         """Note that the pose was not confirmed for too long; it is where to look first."""
         if self.state is State.TRACKING:
-            self._enter(State.LOST, reason)
+            self._lose(reason)
 
     def doubt_odometry(self, reason):
         """Keep the last pose, but as one that nobody knows the motion since."""
+        self.confirmed = None
         if self.pose is not None:
             self.pose = replace(self.pose, fixed_from_source=None)
         if self.state is State.TRACKING:
@@ -179,7 +183,7 @@ class Tracker:
     def reset(self, reason):
         """Forget the pose and search; keeps the reference. Answers under way become void."""
         self.epoch += 1
-        self.pose = self._anchor = None
+        self.pose = self.confirmed = self._anchor = None
         self.failures = self.tries = 0
         if self.state is not State.WAITING:
             self._enter(State.SEARCHING, reason)
@@ -214,11 +218,17 @@ class Tracker:
         if self.failures >= lost_after and self.state is State.TRACKING:
             text = f'{self.failures} clouds in a row without an accepted pose: {reason}'
             self.failures = 0
-            self._enter(State.LOST, text)
+            self._lose(text)
+
+    def _lose(self, reason):
+        """Leave TRACKING with the pose as the place to look first."""
+        if self.tries:
+            self.confirmed = None
+        self._enter(State.LOST, reason)
 
     def _give_up(self, reason):
         accepted = self.pose.accepted
-        self.pose = self._anchor = None
+        self.pose = self.confirmed = self._anchor = None
         self.failures = self.tries = 0
         self._enter(State.LOST if accepted else State.SEARCHING, reason)
 
