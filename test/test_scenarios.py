@@ -58,6 +58,28 @@ def test_a_sensor_that_falls_silent_and_comes_back(rig):
     ]
 
 
+def test_a_long_silence_is_bridged_as_long_as_asked_for_and_warned_of(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'hold_timeout': 10.0})
+    clock = Clock(rig)
+    rig.scan(0.0, arrival_ns=at(0.05))
+    assert clock.until(9.9)[-1].stamp_ns > at(9.9)
+    assert (rig.state(seconds=9.9), rig.status('input', 9.9).level) == ('TRACKING', 2)
+    assert sum('no cloud on points for 2 s' in text for text in rig.messages) == 1
+    repeated = clock.until(13.0)
+    assert repeated[-1].stamp_ns <= at(10.0 + rig.parameters.transform_tolerance)
+    assert rig.state(seconds=13.0) == 'WAITING'
+    assert rig.scan(13.1).transforms
+    assert rig.calls[-1].init is not None
+
+
+def test_a_clock_that_is_behind_the_stamps_does_not_bridge_a_silence_for_ever(rig):
+    rig.scan(100.0, arrival_ns=at(0.0))
+    Clock(rig).until(1.9)
+    assert rig.state(seconds=1.9) == 'TRACKING'
+    Clock(rig, 1.9).until(2.2)
+    assert rig.state(seconds=2.2) == 'WAITING'
+
+
 def test_a_wrong_topic_is_said_once_and_silence_after_clouds_again(rig):
     def told():
         return sum('no cloud on points for 2 s: is topics.points' in m for m in rig.messages)

@@ -47,10 +47,13 @@ class Belief:
         """Leave TRACKING when no cloud has confirmed it for too long."""
         timeout, hold = self.parameters.tracking.cloud_timeout, self.parameters.hold_timeout
         # What takes long is not silent.
-        self._silent = not self.registering.locked() and self.intake.silent_s(now_ns) > timeout
+        silent_s = 0.0 if self.registering.locked() else self.intake.silent_s(now_ns)
+        self._silent = silent_s > timeout
         if self._silent:
+            bridged = self.tracking if self.mode.bridges(now_ns) and silent_s <= hold else ()
             for tracker in self.trackers.values():
-                tracker.silence(f'no cloud for {timeout:g} s')
+                if tracker not in bridged:
+                    tracker.silence(f'no cloud for {timeout:g} s')
         # Where clocks differ (a recording without use_sim_time), the age means nothing.
         elif self.mode.expired(now_ns) and self.intake.age_s <= hold:
             for tracker in self.trackers.values():

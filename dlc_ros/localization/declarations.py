@@ -170,8 +170,8 @@ class Tracking(_Group):
     )
     cloud_timeout: float = setting(
         2.0,
-        'Without a cloud for this long the state is WAITING; the last pose is kept as the place '
-        'to look first.',
+        'Without a cloud for this long the state is WAITING, in map mode not before hold_timeout; '
+        'the last pose is kept as the place to look first.',
         's',
         ge=0.1,
         le=3600.0,

@@ -44,7 +44,7 @@ class HeldTransform:
         :param timeout_s: age of the cloud from which on it is not repeated.
         :returns: the transform to publish, or None.
         """
-        if self._transform is None or self.expired(now_ns, timeout_s):
+        if not self.lasts(now_ns, timeout_s):
             return None
         date_ns = now_ns + round(tolerance_s * 1e9)
         if date_ns <= self._newest_date_ns:
@@ -56,6 +56,10 @@ class HeldTransform:
         """Whether there is a transform and it is too old to be repeated."""
         held = self._transform
         return held is not None and now_ns - held.stamp_ns > timeout_s * 1e9
+
+    def lasts(self, now_ns, timeout_s):
+        """Whether there is a transform and it may still be repeated."""
+        return self._transform is not None and not self.expired(now_ns, timeout_s)
 
     def restart(self):
         """Hold nothing, and start dates afresh after a jump of time."""

@@ -133,6 +133,10 @@ class MapMode:
         """Whether there is a map -> odom that is too old to be repeated."""
         return self._held.expired(now_ns, self.parameters.hold_timeout)
 
+    def bridges(self, now_ns):
+        """Whether the odometry carries the last pose on while no cloud comes."""
+        return self._held.lasts(now_ns, self.parameters.hold_timeout)
+
     def restart(self):
         """Time jumped."""
         self._held.restart()

@@ -143,6 +143,10 @@ class ObjectMode:
         """Nothing is held, so nothing expires."""
         return False
 
+    def bridges(self, _now_ns):
+        """Nothing carries a pose on while no cloud comes."""
+        return False
+
     def restart(self):
         """Time jumped: nothing is held."""
 
