@@ -133,5 +133,6 @@ def object_rig(tmp_path, names=('mug',), **changes):
     return Rig(tmp_path, flat)
 
 
-def seen(rig, seconds, camera_from_object=CAMERA_FROM_MUG, frame='camera'):
-    return rig.localizer.on_cloud(at(seconds), frame, apply(camera_from_object, rig.cloud))
+def seen(rig, seconds, camera_from_object=CAMERA_FROM_MUG, frame='camera', **kwargs):
+    points = apply(camera_from_object, rig.cloud)
+    return rig.localizer.on_cloud(at(seconds), frame, points, **kwargs)

@@ -2,7 +2,18 @@
 
 import numpy as np
 import pytest
-from rig import BASE_FROM_LIDAR, MAP_FROM_ODOM, REJECTED, Rig, apply, at, odom_from_base, pose
+from rig import (
+    BASE_FROM_LIDAR,
+    MAP_FROM_ODOM,
+    REJECTED,
+    Rig,
+    apply,
+    at,
+    object_rig,
+    odom_from_base,
+    pose,
+    seen,
+)
 from test_localizer import angle_between, room
 
 from dlc_ros.localization.localizer import Localizer
@@ -103,7 +114,8 @@ def test_clouds_that_are_refused_are_no_silence(tmp_path):
     rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'frames.cloud': 'lidar'})
     clock = Clock(rig)
     for i in range(50):
-        rig.scan(0.1 * i, frame='rear_lidar')
+        output = rig.scan(0.1 * i, frame='rear_lidar')
+        rig.localizer.on_published(output, at(0.1 * i))
         clock.until(0.1 * i)
     assert sum("in the frame 'rear_lidar'" in text for text in rig.messages) == 1
     assert not [text for text in rig.messages if 'no cloud on' in text]
@@ -159,6 +171,21 @@ def test_a_gap_in_what_can_be_used_does_not_send_the_robot_searching_everywhere(
     rig.scan(0.6)
     assert rig.scan(0.7).transforms
     assert rig.calls[-1].init is not None
+
+
+@pytest.mark.parametrize('notices', ['timer', 'publisher'])
+def test_a_cloud_that_takes_long_by_the_nodes_clock_is_no_silence(tmp_path, notices):
+    """Simulated time runs faster than the wall's: what counts is the time that was simulated."""
+    rig = object_rig(tmp_path)
+
+    if notices == 'timer':
+        rig.registrar.before_answer = lambda: rig.localizer.on_timer(at(3.0))
+    output = seen(rig, 0.0, arrival_ns=at(0.0))
+    if notices == 'publisher':
+        rig.localizer.on_published(output, at(3.0))
+    assert rig.localizer.on_timer(at(3.1)).changes == ()
+    assert rig.state('mug', 4.9) == 'TRACKING'
+    assert rig.state('mug', 5.1) == 'WAITING', 'it counts from when the cloud was done'
 
 
 def test_a_paused_clock_is_no_silence(rig):

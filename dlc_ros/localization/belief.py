@@ -46,8 +46,9 @@ class Belief:
     def watch(self, now_ns):
         """Leave TRACKING when no cloud has confirmed it for too long."""
         timeout, hold = self.parameters.tracking.cloud_timeout, self.parameters.hold_timeout
-        # What takes long is not silent.
-        silent_s = 0.0 if self.registering.locked() else self.intake.silent_s(now_ns)
+        if self.registering.locked():  # what takes long is not silent
+            self.intake.busy(now_ns)
+        silent_s = self.intake.silent_s(now_ns)
         self._silent = silent_s > timeout
         if self._silent:
             bridged = self.tracking if self.mode.bridges(now_ns) and silent_s <= hold else ()

@@ -44,6 +44,7 @@ class Intake:
         self.frame = ''
         self.age_s = 0.0
         self._heard_ns = None  # the node's clock when a cloud was last heard or worked on
+        self._admitted = False  # whether the last cloud was
 
     def admit(self, stamp_ns, frame_id, arrival_ns, expected_frame, time_jump_s):
         """
@@ -57,6 +58,7 @@ class Intake:
         :returns: :class:`Admission`.
         :raises CloudRefused: another frame, no stamp at all, or older than the last cloud.
         """
+        self._admitted = False
         if not frame_id:
             raise CloudRefused('frame', 'cloud dropped: its header names no frame')
         if expected_frame not in ('', frame_id):
@@ -84,6 +86,7 @@ class Intake:
         self.frame = frame_id
         self.age_s = age_s
         self._heard_ns = arrival_ns or stamp_ns
+        self._admitted = True
         return Admission(stamp_ns, unstamped, jumped, age_s)
 
     def withdraw(self):
@@ -95,10 +98,10 @@ class Intake:
         """
         self.last_stamp_ns = self._stamp_before_ns
 
-    def busy(self, seconds):
-        """Note that the last cloud has been worked on for so long: that is no silence."""
-        if self._heard_ns is not None:
-            self._heard_ns += round(seconds * 1e9)
+    def busy(self, now_ns):
+        """Note that the last cloud is worked on, or was until now: that is no silence."""
+        if self._admitted:
+            self._heard_ns = max(self._heard_ns, now_ns)
 
     def silent_s(self, now_ns):
         """Seconds since a cloud was heard, or since the first time that this was asked."""
@@ -110,3 +113,4 @@ class Intake:
         """Take the next stamp whatever it is."""
         self.last_stamp_ns = self._stamp_before_ns = None
         self._heard_ns = None
+        self._admitted = False

@@ -120,7 +120,6 @@ class Localizer:
             seconds = time.perf_counter() - started
             with self._belief.lock:
                 self._belief.monitor.worked(seconds)
-                self._belief.intake.busy(seconds)
                 self._belief.others.sent(output.transforms)
                 due = output.poses and self._pose_file.take_turn()
             if due:  # a disk may take its time, the robot waits for its pose
@@ -150,11 +149,15 @@ class Localizer:
         """
         Note that a node has published an :class:`Output`, for the diagnostics.
 
+        The time that a cloud took until then is no silence, by the node's clock.
+
         :param output: what :meth:`on_cloud` or :meth:`on_timer` gave.
         :param now_ns: the node's clock after it.
         """
         with self._belief.lock:
             self._belief.monitor.published(output, now_ns)
+            if not output.repeated:
+                self._belief.intake.busy(now_ns)
 
     def on_transform(self, parent, child, stamp_ns, static=False, names=tuple):
         """
