@@ -46,6 +46,10 @@ class Belief:
     def watch(self, now_ns):
         """Leave TRACKING when no cloud has confirmed it for too long."""
         timeout, hold = self.parameters.tracking.cloud_timeout, self.parameters.hold_timeout
+        if not self.intake.listening:
+            self._silent = False
+            self.rest()
+            return
         if self.registering.locked():  # what takes long is not silent
             self.intake.busy(now_ns)
         silent_s = self.intake.silent_s(now_ns)
@@ -59,6 +63,11 @@ class Belief:
         elif self.mode.expired(now_ns) and self.intake.age_s <= hold:
             for tracker in self.trackers.values():
                 tracker.expire(f'no cloud confirmed the pose for {hold:g} s')
+
+    def rest(self):
+        """Leave TRACKING, since no clouds can come."""
+        for tracker in self.trackers.values():
+            tracker.silence('the node is not active: it takes no clouds')
 
     def tell_of_silence(self):
         """Log once that no clouds come; only a node that takes clouds misses them."""

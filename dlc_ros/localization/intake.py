@@ -43,6 +43,7 @@ class Intake:
         self._stamp_before_ns = None
         self.frame = ''
         self.age_s = 0.0
+        self.listening = True  # whether clouds can come
         self._heard_ns = None  # the node's clock when a cloud was last heard or worked on
         self._admitted = False  # whether the last cloud was
 
@@ -103,8 +104,20 @@ class Intake:
         if self._admitted:
             self._heard_ns = max(self._heard_ns, now_ns)
 
+    def listen(self, now_ns):
+        """Count silence from now on: no cloud could come before."""
+        self.listening = True
+        self._heard_ns = now_ns or None
+
     def silent_s(self, now_ns):
-        """Seconds since a cloud was heard, or since the first time that this was asked."""
+        """
+        Seconds since a cloud was heard, or since one could come.
+
+        Where nobody told of that (:meth:`listen`), since the first time that this was asked; 0
+        while none can come or the node's clock stands at 0, as a simulated one does at the start.
+        """
+        if not (self.listening and now_ns):
+            return 0.0
         if self._heard_ns is None:
             self._heard_ns = now_ns
         return max(0.0, (now_ns - self._heard_ns) * 1e-9)

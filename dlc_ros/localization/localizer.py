@@ -126,6 +126,21 @@ class Localizer:
                 threading.Thread(target=self._save, name='pose file').start()
             return output
 
+    def on_activated(self, now_ns):
+        """
+        Note that clouds can come from now on, so that silence before is not held against them.
+
+        :param now_ns: the node's clock; 0 where a simulated one has not been told yet.
+        """
+        with self._belief.lock:
+            self._belief.intake.listen(now_ns)
+
+    def on_deactivated(self):
+        """Note that no clouds can come: that is no silence, but poses are no longer confirmed."""
+        with self._belief.lock:
+            self._belief.intake.listening = False
+            self._belief.rest()
+
     def on_timer(self, now_ns):
         """
         Repeat map -> odom while TRACKING, until the last accepted pose is ``hold_timeout`` old.
