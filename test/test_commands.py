@@ -145,6 +145,25 @@ def test_a_missing_reference_is_named_and_can_be_loaded_later(tmp_path):
     assert rig.scan(0.1).transforms
 
 
+def test_without_a_reference_nothing_is_said_to_be_searched(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map'})
+    rig.tree.insert('odom', 'base_link', at(0), odom_from_base(0))
+    guess = MAP_FROM_ODOM @ odom_from_base(0)
+    for command in (
+        lambda: rig.localizer.on_initial_pose(0, 'map', guess, np.zeros((6, 6))),
+        rig.localizer.relocalize,
+    ):
+        result = command()
+        assert not result.accepted
+        assert 'no reference is loaded' in result.message
+        assert rig.status('input').values['last refused command'] == result.message
+    assert rig.localizer.load_reference(rig.files['map']).accepted
+    assert rig.localizer.relocalize().accepted
+    assert rig.localizer.on_initial_pose(0, 'map', guess, np.zeros((6, 6))).accepted
+    rig.scan(0.1)
+    assert rig.calls[-1].init is not None
+
+
 def test_bad_weights_at_the_start_are_named_and_can_be_replaced(tmp_path):
     rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'weights': 'bad'})
     assert 'bad is damaged' in rig.localizer.problems[0]

@@ -215,6 +215,8 @@ class Localizer:
         """
         try:
             tracker = self._tracker(name)
+            if tracker.reference is None:  # a pose in a reference that is not known means nothing
+                raise ParameterError(f'{tracker.name}: {NO_REFERENCE}')
             known = self._known(stamp_ns, frame_id.lstrip('/'), pose, covariance)
         except DlcError as error:
             return self._belief.refuse(f'initial pose ignored: {error}')
@@ -223,8 +225,14 @@ class Localizer:
         return self._belief.done(f'{tracker.name}: searching near the given pose')
 
     def relocalize(self):
-        """Forget all poses and search globally; stops publishing until a cloud is accepted."""
+        """
+        Forget all poses and search globally; stops publishing until a cloud is accepted.
+
+        :returns: :class:`CommandResult`; refused where there is no reference to search in.
+        """
         with self._belief.lock:
+            if not any(t.reference for t in self._belief.trackers.values()):
+                return self._belief.refuse(f'not searching: {NO_REFERENCE}')
             self._belief.reset('asked to relocalise')
         return self._belief.done('searching globally')
 
