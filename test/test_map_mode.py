@@ -115,6 +115,21 @@ def test_a_corridor_corrects_across_and_keeps_the_odometry_along(rig):
     assert estimate.covariance[0, 0] > 3 * estimate.covariance[1, 1]
 
 
+def test_of_what_competed_the_one_that_is_used_comes_first(rig):
+    rig.scan(0.0)
+    truth = MAP_FROM_ODOM @ odom_from_base(0.1)
+    other = pose((0, 0, np.pi)) @ truth
+    among = {'transform': other, 'alternatives': (truth,), 'candidates': (other, truth)}
+    for prior_decides in (True, False):
+        status = Status.AMBIGUOUS if prior_decides else Status.REJECTED
+        rig.registrar.verdicts.append({'status': status, **among})
+        output = rig.scan(0.1 if prior_decides else 0.2)
+        first, *others = output.hypotheses[0].poses()
+        np.testing.assert_allclose(first, truth if prior_decides else other, atol=1e-9)
+        assert len(others) == 2
+        assert [np.allclose(p.matrix, first) for p in output.poses] == [True] * prior_decides
+
+
 def test_without_odometry_a_transform_only_on_request(tmp_path):
     settings = {'mode': 'map', 'reference': 'map', 'frames.odom': ''}
     silent = Rig(tmp_path, settings)

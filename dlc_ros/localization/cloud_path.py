@@ -151,7 +151,7 @@ class CloudPath:
                     return Output()
                 self._note(tracker, reference, start, result)
                 if result.registration is not None:
-                    hypotheses = self._hypotheses(tracker, scene, result.registration)
+                    hypotheses = self._hypotheses(tracker, scene, result)
                 if result.decision.accepted:
                     claims.take(reference.cloud, result.decision.transform)
                     return self._accepted(tracker, scene, result.decision, hypotheses)
@@ -220,14 +220,16 @@ class CloudPath:
                 f'everywhere: {reason}'
             )
 
-    def _hypotheses(self, tracker, scene, registration):
-        belief = self._belief
+    def _hypotheses(self, tracker, scene, result):
+        """Poses that competed, that of the answer first: the one the prior chose, if it did."""
+        belief, registration = self._belief, result.registration
+        chosen = result.decision.transform if result.decision.accepted else registration.transform
         return (
             Hypotheses(
                 tracker.name,
                 belief.mode.frame(scene),
                 scene.stamp_ns,
-                (registration.transform, *registration.candidates),
+                (chosen, *registration.candidates),
                 lambda transform: belief.mode.place(scene, transform),
             ),
         )
