@@ -108,6 +108,41 @@ def test_no_second_search_when_there_is_no_time_for_it(tmp_path):
     assert [call.thorough for call in rig.calls] == [True, True]
 
 
+def test_what_is_not_in_view_delays_what_is_a_quarter_of_the_time(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr('dlc_ros.localization.cloud_path.time.perf_counter', lambda: now[0])
+    rig = object_rig(tmp_path, names=('mug', 'box'))
+    mug, box = rig.registrars
+
+    def search():
+        now[0] += 0.4
+
+    box.before_answer = search
+    box.verdicts.extend([REJECTED] * 1000)
+    lost_after = rig.parameters.tracking.lost_after
+    for i in range(lost_after):
+        seen(rig, 0.1 * i)
+        assert len(box.calls) == i + 1, 'at first it is searched for on every cloud'
+    now[0] = 1000.0
+    for i in range(400):
+        now[0] += 0.1
+        assert [t.child for t in seen(rig, 1.0 + 0.1 * i).transforms] == ['mug']
+    searching = 0.4 * (len(box.calls) - lost_after)
+    assert 0.2 < searching / (now[0] - 1000.0) <= 0.25
+    assert len(mug.calls) == lost_after + 400
+    box.verdicts.clear()
+    now[0] += 2.0
+    assert [t.child for t in seen(rig, 60.0).transforms] == ['mug', 'box']
+
+
+def test_when_nothing_is_tracked_every_cloud_is_searched(tmp_path):
+    rig = object_rig(tmp_path)
+    rig.registrar.verdicts.extend([REJECTED] * 20)
+    for i in range(20):
+        seen(rig, 0.1 * i)
+    assert len(rig.calls) == 20
+
+
 def test_the_sensors_motion_in_a_fixed_frame_moves_the_prior(tmp_path):
     rig = object_rig(tmp_path, **{'objects.fixed_frame': 'world'})
     world_from_camera = {0: pose((0, 0, 0.1), (1, 0, 0)), 1: pose((0, 0.5, 0.3), (0, 2, 0))}

@@ -1,5 +1,7 @@
 """The way of a cloud: admitted, prepared, registered to each reference, turned into output."""
 
+import time
+
 from dlc_ros.errors import CloudError, DlcError, TransformUnavailable
 from dlc_ros.localization.diagnostics import CLOCK_STANDS
 from dlc_ros.localization.instances import Claims
@@ -9,6 +11,9 @@ from dlc_ros.localization.registering import attempt, nothing_there
 from dlc_ros.localization.scene import Cloud
 from dlc_ros.localization.tracker import NO_REFERENCE, KnownPose
 from dlc_ros.localization.units import unit_doubt
+
+# Beside objects that are tracked, searches for missing ones take this share of the time.
+_SHARE = 0.25
 
 
 class CloudPath:
@@ -22,6 +27,7 @@ class CloudPath:
     def __init__(self, belief, on_restart):
         self._belief = belief
         self._on_restart = on_restart
+        self._searches_rest_until = 0.0  # seconds of time.perf_counter
 
     def take(self, stamp_ns, frame_id, points, arrival_ns, times):
         """
@@ -55,10 +61,11 @@ class CloudPath:
             self._look_at(scene, ready)
             # What is tracked takes its points before what is searched.
             order = sorted(ready, key=lambda tracker: tracker not in belief.tracking)
+            order = [tracker for tracker in order if not self._rests(tracker)]
         claims = Claims(scene, clouds)
         parts = {t.name: self._register(t, scene, epochs[t.name], claims) for t in order}
         with belief.lock:
-            return self._output([parts[tracker.name] for tracker in ready])
+            return self._output([parts[t.name] for t in ready if t.name in parts])
 
     def _admit(self, stamp_ns, frame_id, arrival_ns):
         """Stamp to use for a cloud, or None to drop it."""
@@ -115,6 +122,12 @@ class CloudPath:
             for tracker in trackers:
                 tracker.skip(str(error), lost_after)
             belief.report('cloud', f'cloud not used: {error}')
+
+    def _rests(self, tracker):
+        """Whether not to search on this cloud: what is not in view must not delay what is."""
+        belief = self._belief
+        missing = tracker.pose is None and tracker.tries >= belief.parameters.tracking.lost_after
+        return missing and belief.tracking and time.perf_counter() < self._searches_rest_until
 
     def _register(self, tracker, scene, epoch, claims):
         """Register a scene to one reference: an :class:`Output`, empty if nothing came of it."""
@@ -175,6 +188,8 @@ class CloudPath:
         belief = self._belief
         if start is None:
             tracker.search_seconds = result.seconds
+            begin = max(time.perf_counter(), self._searches_rest_until)
+            self._searches_rest_until = begin + (1.0 / _SHARE - 1.0) * result.seconds
         fallback = reference.registrar.provenance['fallback']
         if fallback:
             belief.report('fallback', f'{tracker.name}: {fallback}')
