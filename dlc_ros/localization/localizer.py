@@ -123,7 +123,7 @@ class Localizer:
                 self._belief.others.sent(output.transforms)
                 due = output.poses and self._pose_file.take_turn()
             if due:  # a disk may take its time, the robot waits for its pose
-                threading.Thread(target=self._save, name='pose file').start()
+                threading.Thread(target=self.save_pose, name='pose file').start()
             return output
 
     def on_activated(self, now_ns):
@@ -251,14 +251,26 @@ class Localizer:
 
         :returns: :class:`CommandResult`.
         """
-        return self._save()
+        with self._belief.lock:
+            trackers = self._belief.trackers.values()
+            confirmed = [(t.reference.cloud, t.confirmed) for t in trackers if t.confirmed]
+        if not confirmed:
+            return self._belief.refuse('pose not saved: there is no confirmed pose')
+        known_problem = self._pose_file.problem
+        try:
+            self._pose_file.save(confirmed)
+        except FileError as error:
+            if str(error) == known_problem:  # said before
+                return CommandResult(False, known_problem)
+            return self._belief.refuse(f'pose not saved: {error}')
+        return CommandResult(True, f'pose saved to {self._pose_file.written}')
 
     def close(self):
         """Write the last accepted poses, where a file is configured; call it at shutdown."""
         with self._belief.lock:
             confirmed = any(t.confirmed for t in self._belief.trackers.values())
         if confirmed and self._belief.parameters.saved_pose.file:
-            self._save()
+            self.save_pose()
 
     def load_reference(self, path):
         """
@@ -314,21 +326,6 @@ class Localizer:
                 self._belief.trackers.values(),
                 self._belief.parameters,
             )
-
-    def _save(self):
-        with self._belief.lock:
-            trackers = self._belief.trackers.values()
-            confirmed = [(t.reference.cloud, t.confirmed) for t in trackers if t.confirmed]
-        if not confirmed:
-            return self._belief.refuse('pose not saved: there is no confirmed pose')
-        known_problem = self._pose_file.problem
-        try:
-            self._pose_file.save(confirmed)
-        except FileError as error:
-            if str(error) == known_problem:  # said before
-                return CommandResult(False, known_problem)
-            return self._belief.refuse(f'pose not saved: {error}')
-        return CommandResult(True, f'pose saved to {self._pose_file.written}')
 
     def _known(self, stamp_ns, frame_id, pose, covariance):
         """Check what an operator gave and express it as a :class:`KnownPose`."""
