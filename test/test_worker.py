@@ -57,6 +57,26 @@ def test_only_the_newest_waits_and_the_others_are_counted(worker, job):
     assert job.done == [0, 5]
 
 
+def test_clear_drops_what_waits_and_tells_the_running_job(job):
+    seen = []
+
+    def look(item):
+        job(item)
+        seen.append((item, worker.outdated))
+
+    worker = LatestOnly(look, job.on_error)
+    worker.submit('before')
+    assert job.started.acquire(timeout=SOON)
+    worker.submit('waits')
+    worker.clear()
+    assert worker.skipped == 1
+    worker.submit('after')
+    job.allowed.release(2)
+    assert job.started.acquire(timeout=SOON)
+    worker.stop(SOON)
+    assert seen == [('before', True), ('after', False)]
+
+
 def test_items_that_do_not_meet_are_all_done_in_order(worker, job):
     for item in range(5):
         worker.submit(item)

@@ -80,7 +80,8 @@ KEYS = (
     Key(
         INPUT,
         'skipped (a newer one came)',
-        'Clouds that came while another was registered, and were replaced by a newer one.',
+        'Clouds that came while another was registered, and were replaced by a newer one or '
+        'dropped at a jump of time.',
     ),
     Key(
         INPUT,

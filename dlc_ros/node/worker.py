@@ -23,13 +23,19 @@ class LatestOnly:
         self._waiting = None  # a one-element tuple, so that any item may be submitted
         self._stopped = False
         self._skipped = 0
+        self._outdated = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     @property
     def skipped(self):
-        """How many submitted items were replaced by a newer one before the job saw them."""
+        """How many submitted items were dropped, mostly for a newer one, before the job began."""
         return self._skipped
+
+    @property
+    def outdated(self):
+        """Whether :meth:`clear` was called since the running job, or the last one, began."""
+        return self._outdated
 
     def submit(self, item):
         """Make ``item`` the next one; never blocks on the job. Ignored once stopped."""
@@ -40,6 +46,13 @@ class LatestOnly:
                 self._skipped += 1
             self._waiting = (item,)
             self._condition.notify()
+
+    def clear(self):
+        """Drop what waits, counted as skipped, and tell the running job that it is outdated."""
+        with self._condition:
+            self._skipped += self._waiting is not None
+            self._waiting = None
+            self._outdated = True
 
     def stop(self, timeout=None):
         """
@@ -63,6 +76,7 @@ class LatestOnly:
                 if self._stopped:
                     return
                 (item,), self._waiting = self._waiting, None
+                self._outdated = False
             try:
                 self._job(item)
             except Exception as error:

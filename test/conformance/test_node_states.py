@@ -1,11 +1,11 @@
 """Both nodes: what clouds that are rejected, bad or too many change, and what is said of them."""
 
+import time
+
 import numpy as np
 import pytest
 from adapters import both
-from rigs import (
-    SECOND,
-)
+from rigs import SECOND, SETTLE, convert
 from wire import wait_for
 
 from dlc_ros.registration.result import Status
@@ -77,6 +77,37 @@ def test_clock_that_goes_back(robot_in_map):
     rig.is_in('pose of map', 'SEARCHING')
     rig.scan()
     rig.localised()
+    rig.advance(7200.0)  # later than what other tests have seen
+
+
+@both('a clock that goes back while clouds wait: none of the old time gives a pose')
+def test_clouds_of_the_time_before_a_jump(robot_in_map):
+    rig, old = robot_in_map, []
+
+    def scan_on():
+        rig.advance(0.2)
+        rig.scan()
+        old.append(rig.now_ns)
+
+    received = rig.count('input', 'clouds in')
+    skipped = rig.count('input', 'skipped (a newer one came)')
+    rig.registrars.hold()
+    try:
+        scan_on()
+        rig.counted('input', 'clouds in', received + 1)  # it is being registered
+        key = 'skipped (a newer one came)'
+        assert wait_for(lambda: scan_on() or rig.count('input', key) > skipped)
+        time.sleep(SETTLE)  # the last of them waits
+        skipped = rig.count('input', key)
+        rig.advance(-3600.0)
+        rig.counted('input', key, skipped + 1)
+    finally:
+        rig.registrars.go_on()
+    rig.scan()
+    rig.localised()
+    stamps = {convert.ns_from_stamp(heard.header.stamp) for heard in rig.robot.poses}
+    assert not stamps.intersection(old)
+    assert all(date < old[0] for date in rig.dates())
     rig.advance(7200.0)  # later than what other tests have seen
 
 

@@ -4,9 +4,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='source ROS 2 first (docs/ros2.md)')
 
+from builtin_interfaces.msg import Time  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rcl_interfaces.msg import ParameterType  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters  # noqa: E402
 from rclpy_harness import wait_for  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
 
 from dlc_ros.localization.parameters import describe  # noqa: E402
 
@@ -41,6 +44,38 @@ def test_live_parameter_is_applied_at_once(robot, scan):
     assert robot.set_parameter('transform_tolerance', 3.0)[0]
     stamp = robot.drive(scan)
     wait_for(lambda: stamp + 3 * SECOND in [date for date, _ in robot.peer.corrections()])
+
+
+def test_the_threshold_of_a_time_jump_follows_its_parameter(start, reference):
+    harness = start(
+        use_sim_time=True,
+        diagnostics_rate=20.0,
+        reference=str(reference),
+        registration__use_predictor=False,
+    )
+    reports = harness.peer.listen(DiagnosticArray, '/diagnostics')
+    clock = harness.peer.create_publisher(Clock, '/clock', 1)
+    assert harness.change_state('configure')
+    wait_for(clock.get_subscription_count)
+
+    def jumps_at(seconds):
+        """Jumps that were counted once the node knows that it is so late."""
+        clock.publish(Clock(clock=Time(sec=seconds)))
+
+        def told():
+            for report in reports[::-1]:
+                for status in report.status if report.header.stamp.sec == seconds else ():
+                    if status.name == 'localizer: input':
+                        return status
+            clock.publish(Clock(clock=Time(sec=seconds)))
+
+        return {entry.key: entry.value for entry in wait_for(told).values}['time jumps']
+
+    before = int(jumps_at(1000))  # the change to simulated time may count
+    assert jumps_at(995) == str(before + 1)
+    assert harness.set_parameter('tracking.time_jump', 60.0)[0]
+    assert jumps_at(990) == str(before + 1)
+    assert jumps_at(900) == str(before + 2)
 
 
 @pytest.mark.scenario(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dlc_ros.errors import DlcError
 from dlc_ros.localization.localizer import Localizer
+from dlc_ros.localization.output import Output
 from dlc_ros.localization.transforms import TransformTree
 from dlc_ros.node import convert
 from dlc_ros.node.commands import Commands
@@ -212,6 +213,7 @@ class LocalizerNode:
         self._commands.submit('weights', self._localizer.load_weights, message.data)
 
     def _on_time_jump(self, stamp_ns):
+        self._worker.clear()
         self._tree.clear()
         self._localizer.on_time_jump(stamp_ns)
 
@@ -231,6 +233,10 @@ class LocalizerNode:
             arrival_ns,
             times=lambda: times_from_message(message),
         )
+        if self._worker.outdated:  # time began anew meanwhile
+            if output.poses:  # what was known of the new time may come from this cloud
+                self._localizer.on_time_jump(self._clock.now_ns())
+            output = Output(changes=output.changes)
         self._publish_output(output)
         if output.transforms:
             # It took a while to register: bring map -> odom up to now.

@@ -13,7 +13,7 @@ import threading
 from contextlib import ExitStack
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.clock import Clock, ClockChange, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -22,6 +22,7 @@ from std_msgs.msg import Empty, String
 from std_srvs.srv import Trigger
 
 from dlc_ros.localization.localizer import Localizer
+from dlc_ros.localization.output import Output
 from dlc_ros.node.commands import Commands
 from dlc_ros.node.convert import (
     arguments_of_initial_pose,
@@ -173,9 +174,9 @@ class Session:
 
     def _watch_time(self, opened):
         """Start afresh when the clock goes back, or changes between wall and simulated time."""
-        back = max(1, round(self._parameters.tracking.time_jump * 1e9))
+        # Told of every step back, since tracking.time_jump may change while the node runs.
         jumps = self._node.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-back)),
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1)),
             post_callback=self._on_time_jump,
         )
         opened.callback(jumps.unregister)
@@ -205,7 +206,12 @@ class Session:
         if self._localizer is not None:  # it takes a while to load
             self._localizer.on_transform(*transform)
 
-    def _on_time_jump(self, _jump):
+    def _on_time_jump(self, jump):
+        back_s = -1e-9 * jump.delta.nanoseconds
+        same_clock = jump.clock_change == ClockChange.ROS_TIME_NO_CHANGE
+        if same_clock and back_s <= self._parameters.tracking.time_jump:
+            return
+        self._worker.clear()
         self._transforms.clear()
         self._localizer.on_time_jump(self._now_ns())
 
@@ -252,6 +258,10 @@ class Session:
             arrival_ns,
             times=lambda: times_from_message(message),
         )
+        if self._worker.outdated:  # time began anew meanwhile
+            if output.poses:  # what was known of the new time may come from this cloud
+                self._localizer.on_time_jump(self._now_ns())
+            output = Output(changes=output.changes)
         self._publish(output)
         if output.transforms:
             # It took a while to register: bring map -> odom up to now.
