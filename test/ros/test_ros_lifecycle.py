@@ -1,16 +1,23 @@
 """Transitions of the lifecycle node: what it does in each state, and that nothing is left."""
 
 import contextlib
+import functools
 import gc
 import os
 import threading
+from unittest import mock
 
+import numpy as np
 import psutil
 import pytest
+from fake_registrar import FakeRegistrar
 
 pytest.importorskip('rclpy', reason='source ROS 2 first (docs/ros2.md)')
 
-from rclpy_harness import T_BASE_SENSOR, Harness, wait_for  # noqa: E402
+from geometry_msgs.msg import PoseWithCovarianceStamped  # noqa: E402
+from rclpy_harness import PATIENCE_S, T_BASE_SENSOR, Harness, wait_for  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from dlc_ros.localization.localizer import Localizer  # noqa: E402
 
@@ -55,6 +62,57 @@ def test_cleanup_leaves_no_endpoint_and_configure_works_again(start, reference):
         assert harness.change_state('cleanup')
         wait_for(lambda: endpoints() == before)
     assert harness.change_state('shutdown')
+
+
+@pytest.mark.scenario('scenarios', 'cleanup while an object is added: nothing is left', 'rclpy')
+def test_cleanup_while_an_object_is_loaded_leaves_nobody_who_listens(start, reference, tmp_path):
+    loading, may_end = threading.Event(), threading.Event()
+
+    def make(*arguments):
+        if loads:
+            loading.set()
+            assert may_end.wait(PATIENCE_S)
+        loads.append(arguments)
+        return FakeRegistrar(*arguments)
+
+    loads = []
+    other = tmp_path / 'other.npy'
+    np.save(other, np.random.default_rng(1).uniform(-1, 1, (60, 3)))
+    names = {'objects__names': ['part'], 'objects__references': [str(reference)]}
+    harness = start('adder', mode='object', **names)
+    factory = functools.partial(Localizer, registrar_factory=make)
+    with mock.patch('dlc_ros.node.ros.session.Localizer', factory):
+        assert harness.change_state('configure')
+    load = harness.peer.create_publisher(String, '/adder/load_reference', 1)
+    given = harness.peer.create_publisher(PoseWithCovarianceStamped, '/adder/added/initialpose', 1)
+    wait_for(load.get_subscription_count)
+    load.publish(String(data=f'added={other}'))
+    wait_for(loading.is_set)
+    threading.Timer(0.5, may_end.set).start()
+    assert harness.change_state('cleanup')
+    assert may_end.is_set(), 'the command ends first'
+    given.publish(PoseWithCovarianceStamped())
+    subscribed = harness.node.get_subscriber_names_and_types_by_node('adder', '/')
+    assert not [topic for topic, _ in subscribed if topic.endswith('initialpose')]
+
+
+def test_a_message_that_the_node_trips_over_ends_nothing(robot, scan, monkeypatch):
+    def fail(*_arguments):
+        failed.append(True)
+        raise RuntimeError('nobody foresaw it')
+
+    failed = []
+    monkeypatch.setattr('dlc_ros.node.ros.session.arguments_of_initial_pose', fail)
+    pose = robot.peer.create_publisher(PoseWithCovarianceStamped, '/initialpose', 1)
+    wait_for(pose.get_subscription_count)
+    pose.publish(PoseWithCovarianceStamped())
+    wait_for(lambda: failed)
+    monkeypatch.setattr('dlc_ros.localization.diagnostics.process_memory_mib', fail)
+    answer = robot.call(Trigger, '/localizer/relocalize', Trigger.Request())
+    assert (answer.success, answer.message) == (False, 'internal error: nobody foresaw it')
+    monkeypatch.undo()
+    stamp = robot.drive(scan)
+    wait_for(lambda: robot.peer.poses_at(stamp))
 
 
 @pytest.mark.scenario('scenarios', 'a transition that the state does not have: refused', 'rclpy')

@@ -70,6 +70,9 @@ class Session:
             opened.callback(self._diagnostics.close)
             self._worker = LatestOnly(self._register, self._unexpected, 'registration')
             opened.callback(self._worker.stop)
+            # After the command that runs has ended, which may be one that adds an object.
+            self._initial_poses = {}  # subscriptions by topic
+            opened.callback(self._forget_objects)
             self._commands = Commands(self._after_command, self._unexpected)
             opened.callback(self._commands.stop)
             self._listen_to_commands(opened)
@@ -99,7 +102,7 @@ class Session:
             clouds = node.create_subscription(
                 PointCloud2,
                 parameters.topics.points,
-                self._on_cloud,
+                self._attempt(self._on_cloud),
                 # SensorData, but of clouds that wait only the newest is worth anything.
                 QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -144,16 +147,17 @@ class Session:
             (String, '~/load_weights', self._on_load_weights),
         )
         for kind, topic, handler in handlers:
-            subscription = node.create_subscription(kind, topic, handler, QoSProfile(depth=10))
+            subscription = node.create_subscription(
+                kind, topic, self._attempt(handler), QoSProfile(depth=10)
+            )
             opened.callback(node.destroy_subscription, subscription)
-        self._initial_poses = {}  # subscriptions by topic
-        opened.callback(self._forget_objects)
         self._listen_to_objects()
         for name, command in (
             ('~/relocalize', self._relocalize),
             ('~/save_pose', lambda: self._localizer.save_pose()),
         ):
-            service = node.create_service(Trigger, name, functools.partial(_answer, command))
+            answer = functools.partial(self._answer, command)
+            service = node.create_service(Trigger, name, answer)
             opened.callback(node.destroy_service, service)
 
     def _listen_to_objects(self):
@@ -164,7 +168,7 @@ class Session:
                 self._initial_poses[topic] = self._node.create_subscription(
                     PoseWithCovarianceStamped,
                     topic,
-                    functools.partial(self._on_initial_pose, name=name),
+                    self._attempt(functools.partial(self._on_initial_pose, name=name)),
                     QoSProfile(depth=10),
                 )
 
@@ -284,25 +288,28 @@ class Session:
             self._outlets = None
 
     def _attempt(self, function):
-        """The function for a timer: what it raised there would end the executor."""
+        """The function for a timer or a topic: what it raised there would end the executor."""
 
-        def attempt():
+        def attempt(*arguments):
             try:
-                function()
+                function(*arguments)
             except Exception as error:
                 self._unexpected(error)
 
         return attempt
+
+    def _answer(self, command, _request, response):
+        """Carry out a command that answers at once, as a std_srvs/Trigger."""
+        try:
+            result = command()
+            response.success, response.message = result.accepted, result.message
+        except Exception as error:  # would end the executor
+            self._unexpected(error)
+            response.success, response.message = False, f'internal error: {error}'
+        return response
 
     def _unexpected(self, error):
         self._node.get_logger().error(f'{type(error).__name__}: {error}')
 
     def _now_ns(self):
         return self._node.get_clock().now().nanoseconds
-
-
-def _answer(command, _request, response):
-    """Carry out a command that answers at once, as a std_srvs/Trigger."""
-    result = command()
-    response.success, response.message = result.accepted, result.message
-    return response
