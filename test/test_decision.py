@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rig import pose
+from rig import apply, pose
 from scipy.optimize import minimize
 
 from dlc_ros.localization.decision import Prior, decide, error_between, moved
@@ -175,3 +175,47 @@ def test_ambiguous_is_used_only_when_the_prior_expects_exactly_one(yaw_of_prior,
     assert decision.accepted == (expected is not None)
     if decision.accepted:
         np.testing.assert_allclose(decision.transform, pose((0, 0, expected)), atol=1e-12)
+
+
+def covariance_by_samples(points, normals, transform, count=20_000):
+    """
+    Oracle: how far fits of noisy points to their surfaces scatter about a pose.
+
+    :param points: (N, 3) in the source frame; ``normals`` of where they land in the target.
+    """
+    noise, size = 1e-3, np.repeat([0.03, 0.1], 3)  # what else is known of the pose
+    step = 1e-6
+
+    def heights(error):
+        return np.einsum('ij,ij->i', apply(moved(transform, error), points), normals)
+
+    slopes = np.stack([heights(e) - heights(-e) for e in step * np.eye(6)], axis=1) / (2 * step)
+    rows = np.concatenate([slopes / noise, np.diag(1.0 / size)])
+    draws = np.random.default_rng(0).normal(size=(len(rows), count))
+    return np.cov(np.linalg.lstsq(rows, draws, rcond=None)[0])
+
+
+def test_the_covariance_turns_with_the_alternative_that_is_chosen():
+    """A square post, of which a camera sees one side: its depth is sure, the rest is not."""
+    generator = np.random.default_rng(5)
+    side = np.stack([np.full(80, 0.05), *generator.uniform(-1, 1, (2, 80))], axis=1)
+    side *= [1.0, 0.05, 0.2]
+    post_from_camera = pose((0.1, 0.2, 0.3), (1.0, 0.4, -0.2))
+    quarter = pose((0, 0, np.pi / 2))
+    points = apply(np.linalg.inv(post_from_camera), side)
+    normals = np.tile([1.0, 0.0, 0.0], (80, 1))
+    registration = answer(
+        Status.AMBIGUOUS,
+        post_from_camera,
+        covariance_by_samples(points, normals, post_from_camera),
+        alternatives=(quarter @ post_from_camera,),
+    )
+    decision = decide(registration, Prior(quarter @ post_from_camera, 0.01 * np.eye(6)))
+    np.testing.assert_allclose(decision.transform, quarter @ post_from_camera)
+    expected = covariance_by_samples(points, apply(quarter, normals), decision.transform)
+    sizes = np.sqrt(np.diag(expected))
+    np.testing.assert_allclose(
+        decision.covariance / np.outer(sizes, sizes), expected / np.outer(sizes, sizes), atol=0.05
+    )
+    # The side looks along y now.
+    assert np.sqrt(decision.covariance[1, 1]) < 0.2 * np.sqrt(decision.covariance[0, 0])

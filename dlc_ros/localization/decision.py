@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlc_ros.registration.result import Status
-from dlc_ros.registration.se3 import exp_so3, is_rigid, log_so3, make_transform
+from dlc_ros.registration.se3 import (
+    compose,
+    covariance_of_compose,
+    exp_so3,
+    inverse,
+    is_rigid,
+    log_so3,
+    make_transform,
+)
 
 # Chi-square quantile, 6 degrees of freedom, 99 %: a pose inside is what the prior expects.
 _EXPECTED = 16.81
@@ -148,10 +156,13 @@ def _choose_by_prior(registration, prior):
         return Decision(
             False, f'{registration.reason}; the prior pose expects {len(expected)} of them'
         )
-    # The alternatives explain the same points equally well, so they share the covariance.
+    chosen = candidates[expected[0]]
+    # The alternatives explain the same points equally well, each with its own part of the
+    # reference: what is sure along one part is as sure along the other, wherever that points.
+    from_first = compose(chosen, inverse(registration.transform))
     return Decision(
         True,
         f'{registration.reason}; the prior pose expects only this one',
-        candidates[expected[0]],
-        registration.covariance,
+        chosen,
+        covariance_of_compose(from_first, None, registration.transform, registration.covariance),
     )
