@@ -147,6 +147,7 @@ class LocalizerNode:
         node.subscribe('~/load_weights', 'std_msgs/msg/String', self._on_load_weights)
         # Last: a bag that waits for this subscription finds everything else in place.
         node.subscribe(topics.points, _CLOUD, self._on_points, qos.NEWEST_CLOUD)
+        self._localizer.on_activated(self._clock.now_ns())
 
     def _listen_to_objects(self):
         """Take initial poses of each object, also of one that was added while it runs."""

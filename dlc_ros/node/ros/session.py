@@ -108,6 +108,8 @@ class Session:
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
             opened.callback(node.destroy_subscription, clouds)
+            opened.callback(self._localizer.on_deactivated)
+            self._localizer.on_activated(self._now_ns())
             heartbeat = Heartbeat(node)
             opened.callback(heartbeat.close)
             self._while_active = opened.pop_all()
