@@ -1,5 +1,7 @@
 """The one entry: right poses in any frame, honest statuses and covariances."""
 
+import gc
+
 import numpy as np
 import pytest
 import scenes
@@ -289,3 +291,21 @@ def test_recorded_lidar_pair_from_the_identity(shared_data, yaw):
     result = dlc_ros.register(source, read_cloud(folder / 'target.ply'), np.eye(4))
     angle, shift = errors(result.transform @ turn, truth)
     assert result.accepted and angle < 1.0 and shift < 0.1
+
+
+def test_a_registration_leaves_nothing_for_the_garbage_collector(bracket):
+    """Clouds and trees in a cycle wait long for it: a node's memory would creep up."""
+    source, target = bracket
+    registrar = Registrar(target)
+    foreign = scenes.sphere(1500, np.random.default_rng(1))
+    attempts = [(source, NEAR), (source, None), (foreign, NEAR), (foreign, None)]
+    for attempt in attempts:
+        registrar.register(*attempt)
+    gc.collect()
+    gc.disable()
+    try:
+        for attempt in attempts:
+            registrar.register(*attempt)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -68,7 +68,8 @@ class Contest:
         self.selection = Selection(
             self.refiner, source, prior, self._witness, sight, learned, min_confidence
         )
-        self._starts, self._predicted, self._further = [], [], []
+        self._starts, self._predicted = [], []
+        self._begun = self._asked = False
         self.candidates, self.chosen, self.fit = [], None, None
 
     @cached_property
@@ -90,8 +91,7 @@ class Contest:
         if roomy:
             self._predict()
         self._believe()
-        predict = [] if roomy else [self._predict]
-        self._further = [*predict, self._predict_undecided, self._look_again]
+        self._begun, self._asked = True, roomy
 
     def _predict(self):
         """Enter what the predictor proposes."""
@@ -178,7 +178,10 @@ class Contest:
 
     def reconsider(self):
         """Let more compete, step by step, while the chosen one is doubtful."""
-        for enter_more in self._further:
+        if not self._begun:  # one of many windows in which a search looks
+            return
+        predict = [] if self._asked else [self._predict]
+        for enter_more in (*predict, self._predict_undecided, self._look_again):
             if not self.doubtful:
                 return
             enter_more()
