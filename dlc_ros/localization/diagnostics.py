@@ -68,7 +68,8 @@ class Monitor:
         self._kept = ''
         self._age_s = float('nan')
         self._published = Counter()
-        self._unpublished = ''
+        self._unpublished = {}  # name -> why its last accepted pose gave no transform
+        self._accepted_last = ''
         self._targets = {}
         self._problems = {}
         self._problems_before = {}
@@ -121,15 +122,16 @@ class Monitor:
         target = self._target(name)
         target.registered += 1
         target.accepted_stamp_ns = stamp_ns
-        self._unpublished = ''
+        self._unpublished.pop(name, None)
+        self._accepted_last = name
 
     def rejected(self, name):
         """Note a cloud that was registered but gave no pose."""
         self._target(name).rejected += 1
 
     def not_published(self, reason):
-        """Note why an accepted pose gave no transform."""
-        self._unpublished = reason
+        """Note why the pose that was accepted last gave no transform."""
+        self._unpublished[self._accepted_last] = reason
 
     def changed(self, change):
         """Note a :class:`~dlc_ros.localization.output.StateChange`."""
@@ -237,7 +239,7 @@ class Monitor:
                 'age at publish, 95 % [s]': _quantile(self._ages_s, 0.95),
                 'time per cloud, median [ms]': _quantile(self._work_ms, 0.5),
                 'time per cloud, 95 % [ms]': _quantile(self._work_ms, 0.95),
-                'not published': self._unpublished,
+                'not published': '; '.join(self._unpublished.values()),
                 'other publisher': self.other_publisher,
                 'pose file': self.pose_file,
                 'pose file problem': self.pose_file_problem,
