@@ -196,6 +196,11 @@ KEYS = (
     Key(OUTPUT, 'poses', 'Published.'),
     Key(
         OUTPUT,
+        'silent for [s]',
+        'Since a transform or a pose was published; without a confirmed pose nothing is.',
+    ),
+    Key(
+        OUTPUT,
         'age at publish, median [s]',
         "The node's clock less the cloud's stamp when its pose had been published, last 50.",
     ),

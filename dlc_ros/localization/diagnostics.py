@@ -68,6 +68,7 @@ class Monitor:
         self._kept = ''
         self._age_s = float('nan')
         self._published = Counter()
+        self._published_ns = float('nan')  # when something was published last, by the node's clock
         self._unpublished = {}  # name -> why its last accepted pose gave no transform
         self._accepted_last = ''
         self._targets = {}
@@ -145,12 +146,15 @@ class Monitor:
         self._published['transforms'] += 0 if output.repeated else len(output.transforms)
         self._published['repeated'] += len(output.transforms) if output.repeated else 0
         self._published['poses'] += len(output.poses)
+        if output.transforms or output.poses:
+            self._published_ns = now_ns
         self._ages_s.extend((now_ns - pose.stamp_ns) * 1e-9 for pose in output.poses[:1])
 
     def time_jumped(self):
         """Note a restart of time: ages in the old time mean nothing."""
         self.time_jumps += 1
         self._ages_s.clear()
+        self._published_ns = float('nan')
         for target in self._targets.values():
             target.accepted_stamp_ns = None
 
@@ -173,7 +177,7 @@ class Monitor:
         models = [tracker for tracker in trackers if tracker.reference is not None]
         entries = [
             self._input(now_ns, silent_s, skipped, flat),
-            self._output(flat),
+            self._output(trackers, now_ns, flat),
             self._device(models, flat),
         ]
         for tracker in trackers:
@@ -227,19 +231,30 @@ class Monitor:
             entry, level=STALE, message='; '.join(filter(None, (waits, values['clock'])))
         )
 
-    def _output(self, flat):
+    def _output(self, trackers, now_ns, flat):
+        tracking = [tracker.name for tracker in trackers if tracker.state is State.TRACKING]
+        message = 'publishing'
+        if not self._published.total():
+            message = 'nothing published yet'
+        elif not tracking:
+            message = 'nothing published now: no pose is confirmed'
+        elif len(tracking) < len(trackers):
+            message = f'publishing only {", ".join(tracking)}'
         return self._status(
             OUTPUT,
-            'publishing' if self._published.total() else 'nothing published yet',
+            message,
             {
                 'transforms': self._published['transforms'],
                 'repeated': self._published['repeated'],
                 'poses': self._published['poses'],
+                'silent for [s]': (now_ns - self._published_ns) * 1e-9,
                 'age at publish, median [s]': _quantile(self._ages_s, 0.5),
                 'age at publish, 95 % [s]': _quantile(self._ages_s, 0.95),
                 'time per cloud, median [ms]': _quantile(self._work_ms, 0.5),
                 'time per cloud, 95 % [ms]': _quantile(self._work_ms, 0.95),
-                'not published': '; '.join(self._unpublished.values()),
+                'not published': '; '.join(
+                    self._unpublished[name] for name in tracking if name in self._unpublished
+                ),
                 'other publisher': self.other_publisher,
                 'pose file': self.pose_file,
                 'pose file problem': self.pose_file_problem,
