@@ -49,6 +49,31 @@ def test_it_is_over_when_nobody_else_is_heard(rig, monkeypatch):
     assert problem(rig) == ''
 
 
+def test_a_static_one_holds_until_its_publisher_has_gone(rig, monkeypatch):
+    others, now = rig.localizer._belief.others, [0.0]
+    monkeypatch.setattr(others, '_clock', lambda: now[0])
+    there = {'/robot_description', '/placeholder'}
+
+    def hear():
+        rig.localizer.on_transform('map', 'odom', 0, True, lambda: set(there))
+
+    def after(seconds):
+        now[0] += seconds
+        return problem(rig)
+
+    hear()
+    there.add('/late')
+    assert 'one of /late, /placeholder, /robot_description too' in after(86_400.0)
+    there.remove('/late')  # perhaps it was that one
+    assert 'static' in after(1.0)
+    hear()  # it was not: what is still there was sent again
+    assert 'one of /placeholder, /robot_description too' in after(86_400.0)
+    there.remove('/placeholder')
+    assert 'published by /robot_description too' in after(1.0)
+    assert after(6.0) == ''
+    assert sum('published by' in text for text in rig.messages) == 1
+
+
 def test_objects_that_somebody_else_places_are_named(tmp_path):
     rig = object_rig(tmp_path, names=('mug', 'box'))
     seen(rig, 0)

@@ -222,7 +222,8 @@ KEYS = (
     Key(
         OUTPUT,
         'other publisher',
-        'Somebody else publishes map -> odom (an object) as well, heard within 5 s.',
+        'Somebody else publishes map -> odom (an object) as well: heard within 5 s, or on '
+        '/tf_static from a node that is still there.',
         error=Filled(),
     ),
     Key(

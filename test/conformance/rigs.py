@@ -50,6 +50,7 @@ class Rig:
 
     def __init__(self, adapter, values, domain_id, **options):
         self.registrars = Registrars()
+        self.domain_id = domain_id
         self.robot = Robot(domain_id, **{'node': 'localizer', **options})
         name = options.pop('node', 'localizer')
         self._node = start(

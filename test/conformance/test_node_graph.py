@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 
 import numpy as np
 import pytest
@@ -15,8 +16,12 @@ from rigs import (
     seen_from,
 )
 from robot import CLOCK, CLOUD, DIAGNOSTICS, EMPTY, POSE, POSES, STRING, TF
-from wire import free_domain, wait_for
+from wire import LOOPBACK, free_domain, wait_for
 
+from dlc_ros.localization.output import StampedTransform
+from dlc_ros.node import convert
+from dlc_ros.node.dds import qos
+from dlc_ros.node.dds.participant import Participant
 from dlc_ros.node.definitions import distro_typestore
 from dlc_ros.registration.result import Status
 
@@ -121,6 +126,31 @@ def test_two_publishers_of_one_transform(robot_in_map):
     _, message, values = rig.robot.status('output')
     assert 'map -> odom is published by' in message and '/robot' in values['other publisher']
     assert wait_for(lambda: rig.robot.status('output')[0] == 0)
+
+
+@both('somebody else publishes a static map -> odom: an error until that node has gone')
+def test_a_static_placeholder(robot_in_map):
+    rig = robot_in_map
+
+    def place(name, child):
+        """A node of its own that publishes a static transform."""
+        node = Participant(name, domain_id=rig.domain_id, interface=LOOPBACK)
+        offered = node.publisher('tf_static', TF, qos.TF_STATIC)
+        values = convert.transform_values(StampedTransform('map', child, 0, np.eye(4)))
+        offered.publish({'transforms': [values]})
+        return node
+
+    def problem():
+        return rig.robot.status('output')[2]['other publisher']
+
+    bystander = place('bystander', 'office')
+    placeholder = place('placeholder', 'odom')
+    assert wait_for(lambda: '/placeholder' in problem())
+    bystander.close()
+    time.sleep(6.0)  # longer than a publisher that is not heard counts
+    assert 'map -> odom is static' in problem() and '/bystander' not in problem()
+    placeholder.close()
+    assert wait_for(lambda: not problem())
 
 
 TIMES = ('[ms]', '[Hz]', '[s]', '[MB]', '[MiB]')  # what no two runs share

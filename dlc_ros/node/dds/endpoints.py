@@ -123,21 +123,7 @@ class Subscription:
             for reader in self.readers
         ]
         self._seen = collections.deque(maxlen=2 * profile.depth)
-        self._writers = {}  # GUIDs of the publishers there are, by their handles
-
-    def writers(self):
-        """GUIDs, 16 bytes each, of the publishers that send this topic now: a set."""
-        # Asking the library loses memory each time, as above.
-        known = {}
-        for reader in self.readers:
-            for handle in reader.get_matched_publications():
-                guid = self._writers.get(handle)
-                if guid is None:
-                    endpoint = reader.get_matched_publication_data(handle)
-                    guid = endpoint and endpoint.key.bytes
-                known[handle] = guid
-        self._writers = known
-        return {guid for guid in known.values() if guid}
+        self.sender = None  # handle of the publisher whose message is being delivered
 
     @property
     def publisher_count(self):
@@ -150,6 +136,7 @@ class Subscription:
             for sample in reader.take(N=_TAKE):
                 # When a publisher leaves, a sample without a message says so.
                 if isinstance(sample, self._sample_type) and self._is_new(sample.sample_info):
+                    self.sender = sample.sample_info.publication_handle
                     self._call_back(sample.cdr)
 
     def close(self):

@@ -167,6 +167,7 @@ class LocalizerNode:
         self._on_tf(message, static=True)
 
     def _on_tf(self, message, static=False):
+        sender = self._participant.sender()
         for stamped in message.transforms:
             edge = (
                 stamped.header.frame_id.lstrip('/'),
@@ -178,17 +179,13 @@ class LocalizerNode:
                 self._tree.insert(*edge, matrix, static=static)
             except DlcError as error:
                 self._warn_of_transform(edge[:2], error)
-            self._localizer.on_transform(*edge, static, self._others_on_tf)
+            self._localizer.on_transform(*edge, static, sender)
 
     def _warn_of_transform(self, frames, error):
         """Name a transform that cannot be used; it comes again many times a second."""
         if frames not in self._refused and len(self._refused) < _MOST_FRAMES:
             self._refused.add(frames)
             self._log.warning('%s', error)
-
-    def _others_on_tf(self):
-        """Nodes that publish transforms, without this one."""
-        return self._participant.nodes_that_publish('tf', 'tf_static')
 
     def _on_initial_pose(self, message, name=None):
         arguments = convert.arguments_of_initial_pose(message)

@@ -1,5 +1,6 @@
 """One node in the ROS 2 graph: its publishers, subscriptions and their thread."""
 
+import functools
 import logging
 import threading
 
@@ -54,6 +55,7 @@ class Participant:
         self._publishers = []
         self._subscriptions = []
         self._thread = None
+        self._delivering = None  # subscription
         self._stopping = threading.Event()
         self._waitset = WaitSet(self._participant)
         self._wake = GuardCondition(self._participant)
@@ -134,21 +136,14 @@ class Participant:
                 self._thread.start()
         return subscription
 
-    def nodes_that_publish(self, *topics):
+    def sender(self):
         """
-        Names of other nodes that publish what this one subscribes to.
+        Who sent the message whose callback runs; only to be called in one.
 
-        :param topics: of subscriptions of this participant, as they were given.
-        :returns: set of full node names; a participant that is no node of ROS 2 has none.
+        :returns: ``names() -> set``, which gives the full name of its node as long as it is there;
+            of a participant that is no node of ROS 2 nothing.
         """
-        topics = {self.resolve(topic) for topic in topics}
-        writers = set()
-        for subscription in tuple(self._subscriptions):
-            if subscription.topic in topics:
-                writers |= subscription.writers()
-        named = {writer: name for nodes in self._nodes.values() for writer, name in nodes.items()}
-        own = {p.writer.guid.bytes for p in self._publishers}
-        return {named[writer] for writer in writers - own if writer in named}
+        return functools.partial(self._nodes_of, self._delivering, self._delivering.sender)
 
     def stop_callbacks(self):
         """Hear no more: a running callback ends, no other begins. Publishers stay usable."""
@@ -188,6 +183,17 @@ class Participant:
         values = {'gid': gid(self._participant), 'node_entities_info_seq': [node]}
         self._graph.write(self.message(_GRAPH_TYPE, values))
 
+    def _nodes_of(self, subscription, publication):
+        found = [
+            reader.get_matched_publication_data(handle)
+            for reader in subscription.readers
+            for handle in reader.get_matched_publications()
+            if (handle - publication) % 2**64 == 0  # one is signed, the other is not
+        ]
+        writers = {endpoint.key.bytes for endpoint in found if endpoint}  # it may just have left
+        named = {writer: name for nodes in self._nodes.values() for writer, name in nodes.items()}
+        return {named[writer] for writer in writers if writer in named}
+
     def _on_graph(self, message):
         """Note what a participant says of its nodes."""
         if len(self._nodes) >= _MOST_PARTICIPANTS:
@@ -204,6 +210,7 @@ class Participant:
             for subscription in (self._heard_graph, *self._subscriptions):
                 if self._stopping.is_set():
                     return
+                self._delivering = subscription
                 try:
                     subscription.deliver()
                 except DDSException as error:

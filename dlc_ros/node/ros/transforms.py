@@ -1,5 +1,7 @@
 """Transforms from tf2, as the localizer asks for them."""
 
+import functools
+
 import tf2_ros
 import yaml
 from rclpy.duration import Duration
@@ -60,6 +62,7 @@ class _Listener(tf2_ros.TransformListener):
     def __init__(self, buffer, node, heard):
         self._heard = heard
         self._of = node
+        self._static_senders = set()
         super().__init__(buffer, node)
 
     def callback(self, data):
@@ -71,21 +74,37 @@ class _Listener(tf2_ros.TransformListener):
         self._tell(data, True)
 
     def _tell(self, message, static):
+        names = functools.partial(self._others, static)
         for stamped in message.transforms:
             self._heard(
                 stamped.header.frame_id.lstrip('/'),
                 stamped.child_frame_id.lstrip('/'),
                 ns_from_stamp(stamped.header.stamp),
                 static,
-                self._others,
+                names,
             )
 
-    def _others(self):
-        """Nodes that publish transforms, without this one."""
+    def _others(self, static):
+        """All other nodes that publish such transforms: rclpy does not tell which one sent it."""
         node = self._of
         found = {
             f'{info.node_namespace.rstrip("/")}/{info.node_name}'
-            for topic in ('/tf', '/tf_static')
-            for info in node.get_publishers_info_by_topic(topic)
-        }
-        return found - {node.get_fully_qualified_name()}
+            for info in node.get_publishers_info_by_topic('/tf_static' if static else '/tf')
+        } - {node.get_fully_qualified_name()}
+        if static:
+            if self._static_senders - found:
+                self._hear_static_anew()
+            self._static_senders = found
+        return found
+
+    def _hear_static_anew(self):
+        """Have those who are still there send their static transforms once more."""
+        old = self.tf_static_sub
+        self.tf_static_sub = self._of.create_subscription(
+            old.msg_type,
+            '/tf_static',
+            self.static_callback,
+            old.qos_profile,
+            callback_group=old.callback_group,
+        )
+        self._of.destroy_subscription(old)
