@@ -273,3 +273,14 @@ def test_an_object_that_was_taken_away_is_no_fault_of_the_cloud(tmp_path):
     entry = rig.status('pose of mug', 0.1)
     assert 'points lie where it is expected' in entry.message
     assert (entry.level, entry.values['rejected']) == (1, '1')
+
+
+@pytest.mark.parametrize('name', ['cell/part', 'part.v2', 'a=b'])
+@pytest.mark.parametrize('others', [(), ('mug',)])
+def test_an_object_is_named_in_a_command_as_in_the_parameters(tmp_path, name, others):
+    mug = object_rig(tmp_path).files['mug']
+    flat = {'mode': 'object', 'objects.names': [name, *others]}
+    rig = Rig(tmp_path, {**flat, 'objects.references': [mug] * (1 + len(others))})
+    result = rig.localizer.load_reference(f'{name}={rig.files["box"]}')
+    assert result.accepted and result.message.startswith(f'{name}: reference')
+    assert rig.localizer.names == (name, *others)

@@ -7,7 +7,8 @@ from dlc_ros.errors import DlcError, ParameterError
 from dlc_ros.localization.declarations import topic_part
 from dlc_ros.localization.tracker import Tracker
 
-_NAMED_FILE = re.compile(r'(\w[\w-]*)=(.+)')
+# Of one that is not known yet; what has a slash or a dot before the = is the path of a file.
+_NEW_NAME = re.compile(r'(\w[\w-]*)=(.+)')
 
 
 class Loading:
@@ -106,16 +107,19 @@ class Loading:
         if parameters.mode == 'map':
             name = parameters.frames.map
             return name, path.removeprefix(f'{name}=')
-        named = _NAMED_FILE.fullmatch(path)
-        if named:
-            if named[1] in parameters.frames_beside_objects:
-                raise ParameterError(f'{named[1]!r} is a frame of the robot; name another object')
         with self._belief.lock:
             names = tuple(self._belief.trackers)
-        if named:
-            if named[1] not in names and topic_part(named[1]) in map(topic_part, names):
-                raise ParameterError(f'the topics of {named[1]!r} are taken; name another object')
-            return named[1], named[2]
-        if len(names) != 1:
+        for name in sorted(names, key=len, reverse=True):
+            if path.startswith(f'{name}='):
+                return name, path.removeprefix(f'{name}=')
+        named = _NEW_NAME.fullmatch(path)
+        if named is None and len(names) == 1:
+            return names[0], path
+        if named is None:
             raise ParameterError(f'{path!r} names no object; send name=file')
-        return names[0], path
+        name, file = named.groups()
+        if name in parameters.frames_beside_objects:
+            raise ParameterError(f'{name!r} is a frame of the robot; name another object')
+        if topic_part(name) in map(topic_part, names):
+            raise ParameterError(f'the topics of {name!r} are taken; name another object')
+        return name, file
