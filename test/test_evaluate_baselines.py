@@ -73,8 +73,8 @@ def test_the_global_peers_find_a_large_turn(peer):
 def test_equal_input_gives_equal_answers(peer):
     source, target, _ = easy_pair(40)
     first, second = peer(source, target, None), peer(source, target, None)
-    if peer is baselines.ransac:
-        # open3d draws its samples on several threads: the same place, not the same bits.
+    if peer in (baselines.ransac, baselines.kiss):
+        # Both work on several threads: the same place, not the same bits.
         assert rotation_error_deg(first, second) < 0.5
         assert translation_error(first, second) < 0.01
     else:

@@ -284,3 +284,38 @@ def test_an_object_is_named_in_a_command_as_in_the_parameters(tmp_path, name, ot
     result = rig.localizer.load_reference(f'{name}={rig.files["box"]}')
     assert result.accepted and result.message.startswith(f'{name}: reference')
     assert rig.localizer.names == (name, *others)
+
+
+def test_an_object_that_was_added_by_mistake_is_removed(tmp_path):
+    rig = object_rig(tmp_path, names=('mug', 'box'))
+    assert rig.localizer.load_reference(f'mgu={rig.files["map"]}').accepted
+    assert not rig.localizer.load_reference('mgu').accepted
+    assert not rig.localizer.load_reference('jug=').accepted
+    assert "no object 'jug'" in rig.status('input').values['last refused command']
+    seen(rig, 0)
+    rig.localizer.on_transform('camera', 'mgu', 0, True, lambda: ['/placeholder'])
+    assert rig.localizer.load_reference('mgu=').accepted
+    assert rig.localizer.names == ('mug', 'box')
+    assert rig.status('output').values['other publisher'] == ''
+    assert [t.child for t in seen(rig, 0.1).transforms] == ['mug', 'box']
+    assert not any('mgu' in entry.name for entry in rig.localizer.diagnostics(at(0.1)))
+    for name in ('mug', 'box'):
+        assert rig.localizer.load_reference(f'{name}=').accepted
+    assert 'no reference' in rig.localizer.problems[0]
+    assert seen(rig, 0.2).transforms == ()
+    assert rig.localizer.load_reference(f'mgu={rig.files["map"]}').accepted
+    assert rig.status('pose of mgu', 0.2).values['registered'] == '0'
+    assert [t.child for t in seen(rig, 0.3).transforms] == ['mgu']
+
+
+def test_an_object_that_is_removed_while_it_is_registered_gives_nothing(tmp_path):
+    rig = object_rig(tmp_path, names=('mug', 'box'))
+    mug, _ = rig.registrars
+    mug.before_answer = lambda: rig.localizer.load_reference('mug=')
+    assert [t.child for t in seen(rig, 0).transforms] == ['box']
+
+
+def test_an_empty_name_of_a_file_removes_nothing(tmp_path):
+    rig = object_rig(tmp_path)
+    assert not rig.localizer.load_reference('').accepted
+    assert rig.localizer.names == ('mug',)

@@ -134,6 +134,11 @@ class Monitor:
         """Note why the pose that was accepted last gave no transform."""
         self._unpublished[self._accepted_last] = reason
 
+    def forget(self, name):
+        """Drop what was counted for a reference that is no more."""
+        self._targets.pop(name, None)
+        self._unpublished.pop(name, None)
+
     def changed(self, change):
         """Note a :class:`~dlc_ros.localization.output.StateChange`."""
         target = self._target(change.name)

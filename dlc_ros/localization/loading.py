@@ -55,11 +55,13 @@ class Loading:
 
     def load_reference(self, path):
         """
-        Load what an operator names.
+        Load what an operator names, or remove the object that ``name=`` names.
 
         :param path: see ``Localizer.load_reference``.
         :returns: :class:`~dlc_ros.localization.output.CommandResult`.
         """
+        if self._belief.parameters.mode == 'object' and path.endswith('='):
+            return self._remove(path.removesuffix('='))
         try:
             name, file = self._name_and_file(path)
         except ParameterError as error:
@@ -85,6 +87,19 @@ class Loading:
                 for reference in references:
                     self._use(reference)
         return belief.done(f'weights {path or "of the package"} loaded')
+
+    def _remove(self, name):
+        belief = self._belief
+        with self._one_at_a_time:
+            self._loader.forget(name)
+            with belief.lock:
+                if name not in belief.trackers:
+                    return belief.refuse(f'nothing removed: there is no object {name!r}')
+                # What is being registered to it is void.
+                belief.trackers.pop(name).reset('removed')
+                belief.monitor.forget(name)
+                belief.others.forget(name)
+        return belief.done(f'{name}: removed')
 
     def _use(self, reference):
         """Give a reference to its tracker; a first one is searched where its pose was last."""

@@ -89,6 +89,11 @@ class OtherPublishers:
         self._heard[child, static] = other
         return other.text
 
+    def forget(self, child):
+        """Leave a frame to others."""
+        self._heard.pop((child, False), None)
+        self._heard.pop((child, True), None)
+
     @property
     def problem(self):
         """What is wrong now, or an empty string."""

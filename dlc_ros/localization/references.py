@@ -154,6 +154,11 @@ class ReferenceLoader:
             self._weights, self._shared, self._waiting = weights, shared, {}
             return built
 
+    def forget(self, name):
+        """Wait no longer for weights that the reference of a name could use."""
+        with self._one_at_a_time:
+            self._waiting.pop(name, None)
+
     def _build(self, cloud, weights, shared):
         registrar = shared.get(cloud.sha256)
         if registrar is None:
