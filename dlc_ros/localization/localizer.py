@@ -182,8 +182,8 @@ class Localizer:
         :param child: frame, without a leading slash.
         :param stamp_ns: of the transform.
         :param static: whether it came on ``/tf_static``.
-        :param names: ``names() -> iterable of str``: nodes that may have sent it, without this
-            one; called when that is to be said.
+        :param names: ``names() -> iterable of str``: nodes that are there and may have sent it,
+            without this one; of a static one called again and again, to see whether they left.
         """
         belief = self._belief
         if child not in belief.children:
@@ -277,7 +277,7 @@ class Localizer:
         Load another reference; the old one stays when the new one cannot be used.
 
         :param path: point cloud file; in object mode ``name=file``, or the file alone when there
-            is one object. A new name is a further object.
+            is one object. A new name is a further object, ``name=`` alone removes one.
         :returns: :class:`CommandResult`.
         """
         return self._loading.load_reference(path)
