@@ -268,7 +268,7 @@ class CloudPath:
         try:
             transforms = belief.mode.transforms(tracker.name, scene, decision.transform, fresh)
         except TransformUnavailable as error:
-            belief.monitor.not_published(str(error))
+            belief.monitor.not_published(tracker.name, str(error))
             belief.report('parent', str(error))
             transforms = ()
         return Output(

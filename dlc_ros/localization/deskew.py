@@ -172,18 +172,22 @@ def undo_motion(points, times, stamp_ns, source_frame, fixed_frame, lookup, sett
     :raises TransformUnavailable: the motion is not known.
     """
     times = np.asarray(times)
-    timed = points.any(axis=1)
+    timed = (points[:, 0] != 0.0) | (points[:, 1] != 0.0) | (points[:, 2] != 0.0)
     if times.dtype.kind == 'f':
         timed &= np.isfinite(times)
-    offsets = offsets_from_stamp(times[timed], stamp_ns, settings.stamp, settings.unit)
+    if not timed.all():
+        moved = points.copy()
+        moved[timed], motion = undo_motion(
+            points[timed], times[timed], stamp_ns, source_frame, fixed_frame, lookup, settings
+        )
+        return moved, motion
+    offsets = offsets_from_stamp(times, stamp_ns, settings.stamp, settings.unit)
     if offsets is None:
         return points, 0.0
     knots, poses = sweep_poses(
         lookup, fixed_frame, source_frame, stamp_ns, offsets.min(), offsets.max()
     )
-    motion = largest_motion(poses, np.linalg.norm(points[timed], axis=1).max())
+    motion = largest_motion(poses, np.linalg.norm(points, axis=1).max())
     if motion < _STANDING:
         return points, 0.0
-    moved = points.copy()
-    moved[timed] = deskew(points[timed], offsets, knots, poses)
-    return moved, motion
+    return deskew(points, offsets, knots, poses), motion

@@ -70,7 +70,6 @@ class Monitor:
         self._published = Counter()
         self._published_ns = float('nan')  # when something was published last, by the node's clock
         self._unpublished = {}  # name -> why its last accepted pose gave no transform
-        self._accepted_last = ''
         self._targets = {}
         self._problems = {}
         self._problems_before = {}
@@ -124,15 +123,14 @@ class Monitor:
         target.registered += 1
         target.accepted_stamp_ns = stamp_ns
         self._unpublished.pop(name, None)
-        self._accepted_last = name
 
     def rejected(self, name):
         """Note a cloud that was registered but gave no pose."""
         self._target(name).rejected += 1
 
-    def not_published(self, reason):
-        """Note why the pose that was accepted last gave no transform."""
-        self._unpublished[self._accepted_last] = reason
+    def not_published(self, name, reason):
+        """Note why the accepted pose of a reference gave no transform."""
+        self._unpublished[name] = reason
 
     def forget(self, name):
         """Drop what was counted for a reference that is no more."""

@@ -69,7 +69,7 @@ class Contest:
             self.refiner, source, prior, self._witness, sight, learned, min_confidence
         )
         self._starts, self._predicted = [], []
-        self._begun = self._asked = False
+        self._roomy = None  # see begin; None where a search has chosen what competes
         self.candidates, self.chosen, self.fit = [], None, None
 
     @cached_property
@@ -91,7 +91,7 @@ class Contest:
         if roomy:
             self._predict()
         self._believe()
-        self._begun, self._asked = True, roomy
+        self._roomy = roomy
 
     def _predict(self):
         """Enter what the predictor proposes."""
@@ -178,9 +178,9 @@ class Contest:
 
     def reconsider(self):
         """Let more compete, step by step, while the chosen one is doubtful."""
-        if not self._begun:  # one of many windows in which a search looks
+        if self._roomy is None:
             return
-        predict = [] if self._asked else [self._predict]
+        predict = [] if self._roomy else [self._predict]
         for enter_more in (*predict, self._predict_undecided, self._look_again):
             if not self.doubtful:
                 return

@@ -115,7 +115,7 @@ class Landscape:
         if prior is None:
             groups = [(*self._centred(rotation_cover(self._cover)), _COARSE), self._agreeing()]
         else:
-            groups = self._inside(prior)
+            groups = [self._inside(prior)]
             if self._wide(prior):
                 groups.append(self._agreeing())
         return self._hypotheses(*self._best(self._energy, groups, prior, keep), prior)
@@ -131,15 +131,15 @@ class Landscape:
         """
         if not self._wide(prior):
             return []
-        starts = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
-        groups = [*self._inside(prior), (*self._centred(starts[0]), _COARSE)]
+        inside = self._inside(prior)
+        groups = [inside, (*self._centred(inside[0]), _COARSE)]
         ends = self._best(self._energy.undecided(), groups, prior, -(-keep // 2))
         return self._hypotheses(*ends, prior)
 
     def _inside(self, prior):
         """Poses inside the covariance of a prior, a group of starts."""
         starts = prior_starts(self._to_network(prior.transform[None])[0], prior.covariance)
-        return [(*self._on_device(starts), (BETAS[1], BETAS[1]))]
+        return (*self._on_device(starts), (BETAS[1], BETAS[1]))
 
     def _hypotheses(self, rotation, translation, prior):
         """Distinct ones of some poses that the prior allows, best first."""

@@ -240,26 +240,22 @@ class Registrar:
             sites = {}
         contests = []
         for site, proposals in list(sites.items())[:_SITES] or [(self._whole, ())]:
-            contest = self._contest(site, source, prior, sight, threshold)
+            # Near a prior that leaves no room for another place than the one that ICP finds from
+            # it, what came since the map was made must not count as one.
+            room = _ROOM * site.refiner.start_distance(source)
+            roomy = prior is None or prior.reach(source.full.radius) > room
+            seen = sight() if sight and roomy else None
+            contest = self._contest(site, source, prior, seen, threshold)
             contest.enter(proposals)
             contests.append(contest)
             if site is self._whole or near:
-                contest.begin(self._is_roomy(prior, site, source))
+                contest.begin(roomy)
         return contests
 
     def _contest(self, site, source, prior, sight, threshold):
-        # Near a prior that leaves no room for another place, what came since the map was made
-        # must not count as one.
-        sight = sight() if sight and self._is_roomy(prior, site, source) else None
         learned = self._host.predictor.loaded.confidence if self._host else None
         hypotheses = self.options.hypotheses
         return Contest(site, source, prior, sight, learned, threshold, hypotheses)
-
-    @staticmethod
-    def _is_roomy(prior, site, source):
-        """Whether a prior leaves room for another place than the one that ICP finds from it."""
-        room = _ROOM * site.refiner.start_distance(source)
-        return prior is None or prior.reach(source.full.radius) > room
 
     def _winner(self, contests):
         """The contest whose chosen candidate is the likeliest."""

@@ -74,9 +74,10 @@ class Publisher:
                 continue
         # Asked before every message, of a library that loses 96 bytes each time: once a handle.
         known = {handle: self._participants.get(handle) for handle in handles}
-        for handle in (handle for handle, key in known.items() if key is None):
-            endpoint = self.writer.get_matched_subscription_data(handle)
-            known[handle] = endpoint and endpoint.participant_key
+        for handle, key in known.items():
+            if key is None:
+                endpoint = self.writer.get_matched_subscription_data(handle)
+                known[handle] = endpoint and endpoint.participant_key
         self._participants = known
         return len({key for key in known.values() if key})
 
