@@ -168,8 +168,20 @@ def test_a_problem_lasts_until_a_cloud_comes_without_it(monitor):
     assert entries(monitor)['input'].message == 'no lidar yet'
     monitor.received()
     assert entries(monitor)['input'].level == OK
+
+
+def test_a_problem_that_comes_and_goes_is_logged_once_in_a_while(clock, monitor):
+    logged = 0
+    for i in range(1000):  # 100 s at 10 Hz
+        clock.now += 0.1
+        monitor.received()
+        if i % 10 == 0:
+            logged += monitor.problem('shape', f'cloud {i} has no points')
+    assert logged == 1
+    clock.now += 11.0
     monitor.received()
-    assert monitor.problem('transform', 'gone again'), 'new again'
+    assert monitor.problem('shape', 'empty again'), 'it was gone for a while'
+    assert monitor.problem('frame', 'no frame_id'), 'another one is told at once'
 
 
 @pytest.mark.parametrize('kind', ['late', 'unstamped', 'odometry', 'deskew', 'jump'])

@@ -94,7 +94,7 @@ class Belief:
             tracker.reset(reason)
 
     def report(self, kind, text):
-        """Show a problem in the diagnostics; log it once until it is over or another appears."""
+        """Show a problem in the diagnostics; log it when it is new or was gone for a while."""
         if self.monitor.problem(kind, text):
             self.log.warning(text)
 

@@ -23,6 +23,9 @@ from dlc_ros.localization.tracker import State
 
 # Clouds over which rates and times are averaged.
 _WINDOW = 50
+# A problem that was gone for so long is logged again when it comes back [s]: a log is read by
+# people, and every tenth cloud of a driver may have it.
+_FORGOTTEN = 10.0
 CLOCK_STANDS = (
     'use_sim_time is set, but nobody tells the time on /clock: play the recording with --clock, '
     'or set use_sim_time to false'
@@ -72,7 +75,7 @@ class Monitor:
         self._unpublished = {}  # name -> why its last accepted pose gave no transform
         self._targets = {}
         self._problems = {}
-        self._problems_before = {}
+        self._noted = {}  # kind of problem -> when it was noted last, by the clock
         self._arrivals = deque(maxlen=_WINDOW)
         self._work_ms = deque(maxlen=_WINDOW)
         self._ages_s = deque(maxlen=_WINDOW)
@@ -83,15 +86,17 @@ class Monitor:
         """Note a cloud; the problems of the one before are over unless they come again."""
         self.clouds_in += 1
         self._arrivals.append(self._clock())
-        self._problems_before, self._problems = self._problems, {}
+        self._problems = {}
 
     def arrived(self, age_s):
         """Note how old the cloud was when it arrived, by the node's clock [s]."""
         self._age_s = age_s
 
     def problem(self, kind, text):
-        """Note a problem with this cloud; returns whether the one before was free of it."""
-        new = kind not in self._problems_before and kind not in self._problems
+        """Note a problem with this cloud; returns whether it is worth a line in the log again."""
+        now = self._clock()
+        new = now - self._noted.get(kind, float('-inf')) > _FORGOTTEN
+        self._noted[kind] = now
         self.counts[kind] += kind not in self._problems
         self._problems[kind] = text
         return new

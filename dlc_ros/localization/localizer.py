@@ -243,6 +243,18 @@ class Localizer:
             self._belief.restart(f'time jumped to {stamp_ns * 1e-9:.3f} s')
         return CommandResult(True, 'reset: time jumped')
 
+    def disown(self, output, now_ns):
+        """
+        Take back what a cloud gave that was still looked at while the clock jumped.
+
+        :param output: :class:`Output` of that cloud.
+        :param now_ns: the node's clock, after the jump.
+        :returns: :class:`Output`, what of it may still be published.
+        """
+        if output.poses:  # what is believed of the new time may come from this cloud
+            self.on_time_jump(now_ns)
+        return Output(changes=output.changes)
+
     def save_pose(self):
         """
         Write the last accepted poses to ``saved_pose.file``.
@@ -316,7 +328,7 @@ class Localizer:
         with self._belief.lock:
             self._belief.watch(now_ns)
             self._belief.settle()
-            self._belief.monitor.other_publisher = self._belief.others.problem
+            self._belief.monitor.other_publisher = self._belief.others.find_problem()
             self._belief.monitor.pose_file = self._pose_file.written
             self._belief.monitor.pose_file_problem = self._pose_file.problem
             return self._belief.monitor.report(

@@ -94,9 +94,8 @@ class OtherPublishers:
         self._heard.pop((child, False), None)
         self._heard.pop((child, True), None)
 
-    @property
-    def problem(self):
-        """What is wrong now, or an empty string."""
+    def find_problem(self):
+        """Ask who is there, and return what is wrong now, or an empty string."""
         now = self._clock()
         for other in self._heard.values():
             if other.static and other.until > now:

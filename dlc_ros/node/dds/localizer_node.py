@@ -14,7 +14,6 @@ from pathlib import Path
 
 from dlc_ros.errors import DlcError
 from dlc_ros.localization.localizer import Localizer
-from dlc_ros.localization.output import Output
 from dlc_ros.localization.transforms import TransformTree
 from dlc_ros.node import convert
 from dlc_ros.node.commands import Commands
@@ -232,9 +231,7 @@ class LocalizerNode:
             times=lambda: times_from_message(message),
         )
         if self._worker.outdated:  # time began anew meanwhile
-            if output.poses:  # what was known of the new time may come from this cloud
-                self._localizer.on_time_jump(self._clock.now_ns())
-            output = Output(changes=output.changes)
+            output = self._localizer.disown(output, self._clock.now_ns())
         self._publish_output(output)
         if output.transforms:
             # It took a while to register: bring map -> odom up to now.

@@ -22,7 +22,6 @@ from std_msgs.msg import Empty, String
 from std_srvs.srv import Trigger
 
 from dlc_ros.localization.localizer import Localizer
-from dlc_ros.localization.output import Output
 from dlc_ros.node.commands import Commands
 from dlc_ros.node.convert import (
     arguments_of_initial_pose,
@@ -265,9 +264,7 @@ class Session:
             times=lambda: times_from_message(message),
         )
         if self._worker.outdated:  # time began anew meanwhile
-            if output.poses:  # what was known of the new time may come from this cloud
-                self._localizer.on_time_jump(self._now_ns())
-            output = Output(changes=output.changes)
+            output = self._localizer.disown(output, self._now_ns())
         self._publish(output)
         if output.transforms:
             # It took a while to register: bring map -> odom up to now.
