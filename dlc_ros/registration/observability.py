@@ -1,6 +1,7 @@
 """Along which directions two clouds do not determine the pose: planes, corridors, spheres."""
 
 import numpy as np
+from scipy.linalg import eigh
 
 from dlc_ros.registration.se3 import (
     compose,
@@ -15,9 +16,11 @@ from dlc_ros.registration.surface import sample
 # Directions of which the planes resist a smaller share than this are tried; noise of half a
 # pitch makes a sphere seem to resist a tenth of a turn.
 _SUSPECT = 0.2
-# A motion of which the source's own normals see a smaller share than this is not seen by it: a
-# cloud whose heights were lost lies within its plane wherever the edges of a room pull it.
-_BLIND = 1e-4
+# A motion of which the source's own normals see a smaller share than this is not seen by it: they
+# lean by 2 deg and more where surfaces end, and the edges of a map would hold a floor and a wall.
+_BLIND = 2e-3
+# Share of a motion that is as good as none.
+_NOTHING = 1e-9
 # Mean square of the normals' parts across their main direction, below which a surface is a plane.
 _FLAT = 0.02
 _STANDARD_ERRORS = 3.0
@@ -169,18 +172,34 @@ def unexplained_motion(found, other, free):
     return float(np.linalg.norm(motion - basis @ (basis.T @ motion)))
 
 
-def resisted(found, free):
+def resisted(found, free, source):
     """
-    Hessian of an agreement without the information that noise feigns along free directions.
+    Hessian of an agreement without the information that noise and edges feign.
+
+    Along free directions there is none. Along others there is no more than the source's own
+    normals see: those of a sparse target lean at its edges, and seem to hold a source that has
+    no surface there.
 
     :param found: :class:`Agreement`.
     :param free: (6, k) of :func:`free_directions`.
+    :param source: :class:`Surface`.
     :returns: (6, 6) symmetric, zero along the free directions.
     """
-    if free.shape[1] == 0:
-        return found.hessian
+    if found.inliers < 6:
+        return np.zeros((6, 6))
     whitening = _whitening(found)
+    unwhitening = np.linalg.inv(whitening)
+    information = unwhitening @ found.hessian @ unwhitening.T / found.inliers
+    seen = unwhitening @ _seen_by(source, found.transform) @ unwhitening.T
     basis = whitening.T @ free
     keep = np.eye(6) - basis @ basis.T
-    across = np.linalg.inv(whitening).T @ keep @ whitening.T
-    return across.T @ found.hessian @ across
+    information = keep @ _lesser(information, seen) @ keep
+    return found.inliers * (whitening @ information @ whitening.T)
+
+
+def _lesser(first, second):
+    """Of two positive semidefinite matrices the smaller along each axis that they share."""
+    first = first + _NOTHING * np.eye(len(first))
+    shares, axes = eigh(second, first)  # axes.T @ first @ axes is the identity
+    back = np.linalg.inv(axes)
+    return back.T @ (np.clip(shares, 0.0, 1.0)[:, None] * back)

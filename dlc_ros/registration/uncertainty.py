@@ -61,7 +61,7 @@ def pose_covariance(found, free, target, source, radius):
     spread *= 1.0 + (noise / target.pitch / _BLUR) ** 3
     limits = np.repeat([radius, np.pi / np.sqrt(3.0)], 3)
     random = covariance_from_hessian(
-        resisted(found, free),
+        resisted(found, free, source),
         spread**2,
         limits,
         correlation=max(_SHARING, _SHOWN * found.correlation),
