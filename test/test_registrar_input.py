@@ -140,8 +140,44 @@ def test_any_valid_cloud_gets_an_answer(seed, shape, scale, init):
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
 
 
-@pytest.mark.parametrize('threshold', [-0.1, 1.1, float('nan')])
+@pytest.mark.parametrize('threshold', [-0.1, 1.1, float('nan'), 'high', [0.5], 1j])
 def test_a_threshold_that_is_none_is_one_line(registrar, bracket, threshold):
     with pytest.raises(ParameterError, match='min_confidence') as caught:
         registrar.register(bracket[0], NEAR, min_confidence=threshold)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('viewpoint', ['here', (1.0, 2.0), [[1.0], [2.0, 3.0]], None, np.inf])
+def test_a_viewpoint_that_is_none_is_one_line(registrar, bracket, viewpoint):
+    with pytest.raises(ParameterError, match='viewpoint') as caught:
+        registrar.register(bracket[0], NEAR, viewpoint=viewpoint)
+    assert '\n' not in str(caught.value)
+
+
+def test_tensors_are_clouds_and_poses_and_those_that_are_none_are_one_line(registrar, bracket):
+    torch = pytest.importorskip('torch')
+    source, near = torch.from_numpy(bracket[0]), torch.from_numpy(NEAR)
+    expected = registrar.register(bracket[0], NEAR).transform
+    np.testing.assert_array_equal(registrar.register(source, near).transform, expected)
+    for odd in (source.clone().requires_grad_(), source.bfloat16(), source.to('meta')):
+        with pytest.raises(CloudError, match='source: ') as caught:
+            registrar.register(odd, NEAR)
+        assert '\n' not in str(caught.value)
+    with pytest.raises(ParameterError, match='init: '):
+        registrar.register(source, near.clone().requires_grad_())
+
+
+def test_what_is_masked_is_no_point(registrar, bracket):
+    """A driver that masks what it did not see leaves anything under the mask."""
+    source = bracket[0]
+    hidden = np.ma.masked_array(np.vstack([source, np.full((500, 3), 0.3)]), np.zeros((2500, 3)))
+    hidden[2000:, 2] = np.ma.masked
+    plain = registrar.register(source, NEAR)
+    np.testing.assert_array_equal(registrar.register(hidden, NEAR).transform, plain.transform)
+
+
+def test_columns_for_points_are_told_from_points_with_more_than_three_numbers(registrar, bracket):
+    with pytest.raises(CloudError, match=r'got \(3, 2000\); pass points\.T'):
+        registrar.register(bracket[0].T)
+    with pytest.raises(CloudError, match=r'got \(2000, 4\); pass points\[:, :3\]'):
+        registrar.register(np.pad(bracket[0], ((0, 0), (0, 1))))

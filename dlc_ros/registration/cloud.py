@@ -25,7 +25,7 @@ def validate_cloud(points, min_points=30, name='cloud'):
     A plane passes (its registration may come out DEGENERATE); points on one line or in one place
     do not, since no rotation follows from them.
 
-    :param points: (N, 3) array-like of numbers [m].
+    :param points: (N, 3) array-like of numbers [m]; rows with masked numbers are dropped as well.
     :param min_points: fewest finite points.
     :param name: what the message calls the cloud.
     :returns: (M, 3) float64, C-contiguous, no NaN or Inf.
@@ -33,9 +33,10 @@ def validate_cloud(points, min_points=30, name='cloud'):
         line or in one place.
     """
     try:
-        array = np.asarray(points)
-    except ValueError as error:
-        raise CloudError(f'{name}: not an (N, 3) array of numbers: {error}') from None
+        array = np.asanyarray(points)
+    except (ValueError, TypeError, RuntimeError) as error:  # the latter two of torch's tensors
+        said = ' '.join(str(error).split())
+        raise CloudError(f'{name}: not an (N, 3) array of numbers: {said}') from None
     if array.dtype.kind not in 'fiu':
         raise CloudError(
             f'{name}: coordinates must be real numbers, got dtype {array.dtype}; pass an (N, 3)'
@@ -44,10 +45,12 @@ def validate_cloud(points, min_points=30, name='cloud'):
     if array.size == 0:
         raise CloudError(f'{name}: empty; at least {min_points} points are needed')
     if array.ndim != 2 or array.shape[1] != 3:
-        hint = '; pass points[:, :3]' if array.ndim == 2 and array.shape[1] > 3 else ''
-        raise CloudError(f'{name}: expected shape (N, 3), got {array.shape}{hint}')
+        raise CloudError(f'{name}: expected shape (N, 3), got {array.shape}{_remedy(array.shape)}')
+    mask = np.ma.getmaskarray(array) if np.ma.isMaskedArray(array) else None
     with np.errstate(invalid='ignore'):  # a signalling NaN is dropped like any other
         array = np.array(array, dtype=np.float64, order='C')
+    if mask is not None:  # what lies under it is no number
+        array[mask] = np.nan
     given = len(array)
     finite = np.isfinite(array)
     if not finite.all():
@@ -60,6 +63,13 @@ def validate_cloud(points, min_points=30, name='cloud'):
         )
     _refuse_line(array, name)
     return array
+
+
+def _remedy(shape):
+    """What makes (N, 3) of an array of another shape, where that is likely."""
+    if len(shape) != 2 or shape[1] <= 3:
+        return ''
+    return '; pass points.T' if shape[0] == 3 else '; pass points[:, :3]'
 
 
 def _refuse_line(points, name):

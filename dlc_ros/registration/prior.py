@@ -10,6 +10,7 @@ from dlc_ros.registration.se3 import (
     is_rigid,
     log_so3,
     nearest_rigid,
+    numbers,
     symmetric,
 )
 
@@ -125,11 +126,8 @@ class PosePrior:
 
 def _checked_covariance(covariance):
     """(6, 6) float64, symmetric and without negative variances, or ParameterError."""
-    try:
-        matrix = np.asarray(covariance, dtype=np.float64)
-    except (TypeError, ValueError):
-        matrix = np.empty(0)
-    if matrix.shape != (6, 6) or not np.isfinite(matrix).all():
+    matrix = numbers(covariance, (6, 6))
+    if not np.isfinite(matrix).all():
         raise ParameterError(
             'init_covariance: expected a finite (6, 6) matrix in the order x y z roll pitch yaw'
         )

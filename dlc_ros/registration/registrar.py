@@ -19,7 +19,7 @@ from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.prior import PosePrior
 from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.result import Registration, Status
-from dlc_ros.registration.se3 import compose, compose_jacobians, inverse, symmetric
+from dlc_ros.registration.se3 import compose, compose_jacobians, inverse, numbers, symmetric
 from dlc_ros.registration.selection import Answer
 from dlc_ros.registration.sight import Sight
 from dlc_ros.registration.uncertainty import plane_spread, pose_covariance
@@ -118,12 +118,16 @@ class Registrar:
         """
         clock = _Stopwatch()
         points = validate_cloud(cloud, self.options.min_points, 'source')
-        viewpoint = np.asarray(viewpoint, dtype=np.float64)
-        if viewpoint.shape != (3,) or not np.isfinite(viewpoint).all():
-            raise ParameterError(f'viewpoint: {viewpoint!r:.80} is no point of three coordinates')
-        threshold = self.options.min_confidence if min_confidence is None else min_confidence
+        seen_from = numbers(viewpoint, (3,))
+        if not np.isfinite(seen_from).all():
+            raise ParameterError(f'viewpoint: {_said(viewpoint)} is no point of three coordinates')
+        if min_confidence is None:
+            min_confidence = self.options.min_confidence
+        threshold = float(numbers(min_confidence, ()))
         if not 0.0 <= threshold <= 1.0:
-            raise ParameterError(f'min_confidence: {threshold!r:.40} is no number from 0 to 1')
+            raise ParameterError(
+                f'min_confidence: {_said(min_confidence)} is no number from 0 to 1'
+            )
         frame = LocalFrame.of(points)
         local = frame.localize(points)
         prior = None
@@ -136,9 +140,9 @@ class Registrar:
             return self._refused(mismatch, frame, clock)
 
         def search():
-            seen_from = viewpoint - frame.origin
+            origin = seen_from - frame.origin
             return self._register(
-                local, frame, prior, seen_from, threshold, mismatch, thorough, clock
+                local, frame, prior, origin, threshold, mismatch, thorough, clock
             )
 
         return self._host.run(search) if self._host else search()
@@ -301,6 +305,11 @@ def register(source, target, init=None):
     :raises DlcError: what :class:`Registrar` raises.
     """
     return Registrar(target).register(source, init)
+
+
+def _said(value):
+    """What was passed, in one line."""
+    return ' '.join(repr(value).split())[:80]
 
 
 class _Stopwatch:

@@ -234,11 +234,8 @@ def is_rigid(transform, tolerance=1e-3):
     :param tolerance: largest deviation of ``R R^T`` from the identity and of the last row; wide
         enough for matrices that people type with four digits.
     """
-    try:
-        transform = np.asarray(transform, dtype=np.float64)
-    except (TypeError, ValueError):
-        return False
-    if transform.shape != (4, 4) or not np.isfinite(transform).all():
+    transform = numbers(transform, (4, 4))
+    if not np.isfinite(transform).all():
         return False
     rotation = transform[:3, :3]
     return bool(
@@ -360,3 +357,18 @@ def covariance_from_hessian(hessian, residual_variance, limits, correlation=1.0)
 def symmetric(matrix):
     """Half the sum of a square matrix and its transpose: rounding must not tilt a covariance."""
     return 0.5 * (matrix + matrix.T)
+
+
+def numbers(value, shape):
+    """
+    What somebody passed as an array of numbers.
+
+    :param value: anything.
+    :param shape: that it must have.
+    :returns: float64 array of that shape; all NaN where the value is no such thing.
+    """
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError):  # the last one of torch's tensors
+        array = np.empty(0)
+    return array if array.shape == shape else np.full(shape, np.nan)
