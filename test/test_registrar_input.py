@@ -181,3 +181,12 @@ def test_columns_for_points_are_told_from_points_with_more_than_three_numbers(re
         registrar.register(bracket[0].T)
     with pytest.raises(CloudError, match=r'got \(2000, 4\); pass points\[:, :3\]'):
         registrar.register(np.pad(bracket[0], ((0, 0), (0, 1))))
+
+
+@pytest.mark.parametrize('upright', [False, True])
+def test_voxels_as_large_as_a_cloud_are_one_line(bracket, upright):
+    source, target = bracket
+    coarse = PLAIN.model_copy(update={'voxel_size': 5.0, 'upright': upright})
+    with pytest.raises(ParameterError, match='voxel_size: 5 m leaves 1 of 2000') as caught:
+        Registrar(50.0 * target, options=coarse).register(source, TRUTH)
+    assert '\n' not in str(caught.value)

@@ -254,3 +254,27 @@ def test_a_cloud_lies_in_a_large_map_as_in_its_room_alone(monkeypatch, most):
     assert found.accepted and alone.accepted
     assert angle < 0.05 and length < 0.003
     np.testing.assert_allclose(found.covariance, alone.covariance, rtol=0.5, atol=1e-8)
+
+
+def test_a_cloud_that_reaches_a_hundred_times_as_far_as_the_reference_has_an_answer():
+    """A small reference by mistake, or a cloud that was seen from its frame's far origin."""
+    rng = np.random.default_rng(2)
+    cloud = room(0, 2_000, rng)
+    thing = Registrar(scenes.bracket(500, rng), options=UPRIGHT)
+    assert not thing.register(90.0 * cloud).accepted
+    place = Registrar(room(0, 4_000, rng), options=UPRIGHT)
+    found = place.register(cloud, viewpoint=(3.6e5, 5.7e6, 100.0))
+    assert not found.accepted or errors(found.transform, np.eye(4))[1] < 0.05
+
+
+@pytest.mark.parametrize('voxel_size', [0.0, 0.5])
+@pytest.mark.parametrize('predictor', [False, True])
+def test_where_a_map_holds_one_point_many_times_there_is_no_surface(voxel_size, predictor):
+    rng = np.random.default_rng(3)
+    spot = np.array([60.0, 60.0, 1.0])
+    points = np.vstack([room(0, PER_ROOM, rng), np.tile(spot, (100, 1))])
+    options = RegistrationOptions(upright=True, use_predictor=predictor, voxel_size=voxel_size)
+    cloud = room(0, 4_000, rng) - [0.0, 0.0, 1.0]
+    tight = np.diag([0.1**2] * 6)
+    result = Registrar(points, options=options).register(cloud, make_transform(None, spot), tight)
+    assert not result.accepted and np.isfinite(result.transform).all()

@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 import numpy as np
 
+from dlc_ros.errors import CloudError, ParameterError
 from dlc_ros.registration.pyramid import Excerpt, Pyramid
 from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.windows import window_radius
@@ -104,11 +105,17 @@ class Atlas:
             # Wherever in its cell of the grid a cloud lies, its own window is held.
             radius = _STEP**level + 0.5 * np.sqrt(3.0) * grid
             excerpt = Excerpt(self._pyramid, grid * np.array(place), radius)
-            site = None
-            if len(excerpt) >= self._options.min_points:
-                site = Site(Refiner(excerpt, self._options), self._host)
-            self._sites[key] = site
+            self._sites[key] = self._make(excerpt)
             if len(self._sites) > _KEPT:
                 self._sites.popitem(last=False)
         self._sites.move_to_end(key)
         return self._sites[key]
+
+    def _make(self, excerpt):
+        """:class:`Site` of an :class:`Excerpt`; None where that shows no surface."""
+        if len(excerpt) < self._options.min_points:
+            return None
+        try:
+            return Site(Refiner(excerpt, self._options), self._host)
+        except (CloudError, ParameterError):
+            return None

@@ -132,7 +132,8 @@ def _direction(angles):
 def _correlations(plan, walls, sight, yaws):
     """(Y, X, Y) float32 score of each yaw and cell of the viewpoint."""
     radius = int(np.ceil(max(sight.max(), 0.0) / plan.cell)) + 1
-    radius = min(radius, int(plan.shape.min()) // 2 - 1)
+    # Beside a cloud that reaches much farther a reference is one cell.
+    radius = max(min(radius, int(plan.shape.min()) // 2 - 1), 0)
     x, y = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     distances, angles = np.hypot(x, y) * plan.cell, np.arctan2(y, x)
     scores = np.empty((len(yaws), *plan.shape), np.float32)

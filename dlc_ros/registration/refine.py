@@ -109,7 +109,9 @@ class Refiner:
             :class:`~dlc_ros.registration.pyramid.Excerpt` of a larger one, whose full resolution
             is prepared when it is needed.
         :param options: :class:`RegistrationOptions`.
-        :raises ParameterError: if the chosen library is not installed.
+        :raises ParameterError: if the chosen library is not installed, or ``voxel_size`` is as
+            large as the reference.
+        :raises CloudError: the reference shows no surface.
         """
         self.options = options or RegistrationOptions()
         if self.options.refiner == 'open3d':
@@ -117,6 +119,8 @@ class Refiner:
         if isinstance(reference, Excerpt):
             self._excerpt = reference
             self.radius = self.coarse_target.radius
+            if self.options.voxel_size > 0.0:
+                self.target = reference.full(_MAX_REFERENCE)  # large voxels may leave nothing here
         else:
             options = self.options
             self.target = Surface(reference, options.voxel_size, _MAX_REFERENCE, options.threads)
@@ -140,6 +144,7 @@ class Refiner:
         :param source: (N, 3) float64 in its local frame [m].
         :param place: whether it is a scan of a place that is searched for.
         :returns: :class:`Source`.
+        :raises ParameterError: ``voxel_size`` is as large as the source.
         """
         options = self.options
         most = _MAX_PLACE if place else _MAX_SOURCE

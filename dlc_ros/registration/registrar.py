@@ -52,7 +52,8 @@ class Registrar:
         :param options: :class:`RegistrationOptions`; None takes the defaults.
         :raises CloudError: the reference cannot be registered against.
         :raises WeightsError: the weights cannot be loaded.
-        :raises ParameterError: the refining library is not available.
+        :raises ParameterError: the refining library is not available, or ``voxel_size`` is as
+            large as the reference.
         """
         self.options = options or RegistrationOptions()
         points = validate_cloud(reference, self.options.min_points, 'reference')
@@ -114,7 +115,8 @@ class Registrar:
         :returns: :class:`Registration`; a rejected one still holds the best transform found.
         :raises CloudError: the cloud cannot be registered.
         :raises ParameterError: ``init`` is not rigid, ``init_covariance`` no covariance,
-            ``viewpoint`` no point, ``min_confidence`` no number from 0 to 1.
+            ``viewpoint`` no point, ``min_confidence`` no number from 0 to 1, ``voxel_size`` as
+            large as the cloud.
         """
         clock = _Stopwatch()
         points = validate_cloud(cloud, self.options.min_points, 'source')

@@ -5,6 +5,7 @@ from functools import cached_property
 import numpy as np
 import small_gicp
 
+from dlc_ros.errors import CloudError, ParameterError
 from dlc_ros.registration.cloud import cloud_radius, first_in_voxel, voxel_downsample
 
 # Neighbours of the pitch, of the roughness and of a normal: enough for a stable plane, few enough
@@ -25,6 +26,10 @@ _LINE = 0.03
 _LINES = 0.02
 _EVENED = 4
 _FEWEST = 60
+# Points without which there is no surface, and the share of their coordinates that they must
+# spread over: rounding alone makes less of points that coincide.
+_LEAST = 3
+_SPREAD = 1e-12
 # Points whose neighbourhoods are looked at together: those of a map at once fill the memory.
 _AT_ONCE = 50_000
 
@@ -56,11 +61,18 @@ class Surface:
         :param max_points: see ``voxel_size``.
         :param threads: CPU threads; with one the result is reproducible to the bit.
         :param means: a voxel leaves the mean of its points, else the first of them.
+        :raises ParameterError: the voxels are as large as the cloud.
+        :raises CloudError: as good as all points coincide.
         """
         points = np.asarray(points, dtype=np.float64)
         reduce = voxel_downsample if means else first_in_voxel
         if voxel_size > 0.0:
-            points = reduce(points, voxel_size)
+            given, points = len(points), reduce(points, voxel_size)
+            if len(points) < _LEAST:
+                raise ParameterError(
+                    f'voxel_size: {voxel_size:g} m leaves {len(points)} of {given} points, no'
+                    ' surface; choose a smaller one, or 0'
+                )
         elif len(points) > max_points:
             points = thin(points, max_points, reduce)
         self._whole, self._inside = None, None
@@ -81,8 +93,9 @@ class Surface:
 
         Their normals, and the whole that ICP moves a source onto, are those of this surface.
 
-        :param inside: (N,) bool, at least 3 points.
+        :param inside: (N,) bool.
         :returns: :class:`Surface`; itself if all points are inside.
+        :raises CloudError: they are fewer than 3, or coincide.
         """
         if inside.all():
             return self
@@ -100,9 +113,11 @@ class Surface:
     def _measure(self, points, threads):
         """Build the tree, measure pitch and roughness; neighbourhoods (M, K, 3) of some points."""
         self.points = np.ascontiguousarray(points)
+        self.radius = cloud_radius(self.points) if len(points) else 0.0
+        if len(points) < _LEAST or self.radius <= _SPREAD * np.abs(points).max():
+            raise CloudError(f'{len(points)} points in one place are no surface; give others')
         self.cloud = small_gicp.PointCloud(self.points)
         self.tree = small_gicp.KdTree(self.cloud, num_threads=threads)
-        self.radius = cloud_radius(self.points)
         some = sample(len(self.points), _SAMPLES)
         # k neighbours fill a disc of area k pitch^2. Coincident points must not make it zero.
         k = min(_NEIGHBOURS, len(self.points) - 1)
