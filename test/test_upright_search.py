@@ -1,5 +1,7 @@
 """An upright cloud in a map much larger than itself: found anywhere, never in its twin."""
 
+import sys
+
 import numpy as np
 import pytest
 import scenes
@@ -278,3 +280,32 @@ def test_where_a_map_holds_one_point_many_times_there_is_no_surface(voxel_size, 
     tight = np.diag([0.1**2] * 6)
     result = Registrar(points, options=options).register(cloud, make_transform(None, spot), tight)
     assert not result.accepted and np.isfinite(result.transform).all()
+
+
+@pytest.mark.parametrize(('between', 'reach', 'after'), [('_plan_for', 9.0, 0), ('level', 1.3, 3)])
+def test_a_cloud_of_another_thread_at_any_moment_changes_nothing(between, reach, after):
+    """What a map is looked at by is made when it is needed; here before the lines of that."""
+    rng = np.random.default_rng(7)
+    points, seen = room(0, 40_000, rng), room(0, 3_000, rng) - [0.0, 0.0, 1.0]
+    cloud, other = (seen[np.hypot(*seen.T[:2]) < most] for most in (1.3, reach))
+    alone, shared = (Registrar(points, options=UPRIGHT) for _ in range(2))
+    lines, of_others = [], []
+
+    def on_line(frame, event, _):
+        lines.append(frame.f_lineno)
+        if event == 'line' and len(lines) > after:
+            of_others.append(shared.register(other, thorough=False))
+        return on_line
+
+    tracer = sys.gettrace()
+    sys.settrace(lambda frame, *_: on_line if frame.f_code.co_name == between else None)
+    try:
+        found = shared.register(cloud, thorough=False)
+    finally:
+        sys.settrace(tracer)
+    assert len(of_others) >= 3
+    for given, results in ((cloud, [found]), (other, of_others)):
+        expected = alone.register(given, thorough=False)
+        for result in results:
+            np.testing.assert_array_equal(result.transform, expected.transform)
+            np.testing.assert_array_equal(result.covariance, expected.covariance)

@@ -1,6 +1,7 @@
 """A large reference in windows, so that a cloud is compared with as much as it can see of it."""
 
 from collections import OrderedDict
+from threading import Lock
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Atlas:
         :param options: :class:`~dlc_ros.registration.options.RegistrationOptions`.
         """
         self._pyramid, self._host, self._options = Pyramid(points, options), host, options
-        self._sites = OrderedDict()
+        self._sites, self._lock = OrderedDict(), Lock()
 
     @staticmethod
     def is_for(source, target):
@@ -101,15 +102,18 @@ class Atlas:
 
     def _site(self, level, place, grid):
         key = (level, *place)
-        if key not in self._sites:
+        with self._lock:
+            known, site = key in self._sites, self._sites.get(key)
+        if not known:
             # Wherever in its cell of the grid a cloud lies, its own window is held.
             radius = _STEP**level + 0.5 * np.sqrt(3.0) * grid
-            excerpt = Excerpt(self._pyramid, grid * np.array(place), radius)
-            self._sites[key] = self._make(excerpt)
+            site = self._make(Excerpt(self._pyramid, grid * np.array(place), radius))
+        with self._lock:
+            self._sites[key] = site
+            self._sites.move_to_end(key)
             if len(self._sites) > _KEPT:
                 self._sites.popitem(last=False)
-        self._sites.move_to_end(key)
-        return self._sites[key]
+        return site
 
     def _make(self, excerpt):
         """:class:`Site` of an :class:`Excerpt`; None where that shows no surface."""

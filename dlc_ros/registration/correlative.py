@@ -108,10 +108,12 @@ class UprightSearch:
         finest = max(self._surface.pitch, self._side / _MOST_ALONG)
         steps = np.ceil(np.log(max(reach / _CELLS / finest, 1.0)) / np.log(_GROWTH) - 1e-9)
         cell = finest * _GROWTH**steps
-        if self._plan is None or self._plan.cell != cell:
+        plan = self._plan  # another thread may put one with other cells in its place
+        if plan is None or plan.cell != cell:
             margin = _FARTHEST * _CELLS * cell
-            self._plan = Plan(self._surface, self._points, cell, min(margin, self._side))
-        return self._plan
+            plan = Plan(self._surface, self._points, cell, min(margin, self._side))
+            self._plan = plan
+        return plan
 
 
 def _sight(points, cell):

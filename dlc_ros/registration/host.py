@@ -42,13 +42,14 @@ class Host:
         :param act: function without arguments.
         :returns: what it returns.
         """
+        device = self._device  # another thread may leave it meanwhile
         try:
             return act()
         except RuntimeError as error:  # torch's OutOfMemoryError is one
-            if self._device == 'cpu':
+            if device == 'cpu':
                 raise
             said = ' '.join(str(error).split())[:200]
-            self.fallback = f'{self._device} failed: {said or type(error).__name__}'
+            self.fallback = f'{device} failed: {said or type(error).__name__}'
         # After the handler, whose traceback holds the memory that ran out.
         self._device = 'cpu'
         self._prepare()
@@ -70,12 +71,12 @@ def _load(weights, device):
     except OSError:
         return Predictor.load(weights, device)  # which says what is wrong with it
     key = Predictor, path.absolute(), stat.st_mtime_ns, stat.st_size, device
-    if key not in _LOADED:
+    loaded = _LOADED.get(key)  # another thread may clear it
+    if loaded is None:
         loaded = Predictor.load(weights, device)
         _LOADED.clear()
         _LOADED[key] = loaded
-        return loaded
-    return _LOADED[key]
+    return loaded
 
 
 def _free_memory():

@@ -71,12 +71,11 @@ class Pyramid:
         """
         if number not in self._levels:
             count, voxel_size = len(self.points) // _FACTOR**number, self.options.voxel_size
-            self._levels[number] = None
+            surface = None
             if count <= _MOST:
                 # A robot waits for it, once; the number of threads changes no bit of it.
-                self._levels[number] = Surface(
-                    self.points, 0.0 if number else voxel_size, count, _cores()
-                )
+                surface = Surface(self.points, 0.0 if number else voxel_size, count, _cores())
+            self._levels[number] = surface
             if count > _LEAST:
                 self.level(number + 1)  # somewhere it will be asked for: better now than later
         return self._levels[number]

@@ -40,7 +40,8 @@ class Registrar:
     """
     Registers clouds against one reference; built once, used for any number of clouds.
 
-    Equal input gives equal bits (with ``threads=1``); nothing is remembered between clouds.
+    Equal input gives equal bits (with ``threads=1``); nothing is remembered between clouds, and
+    several threads may register at once.
     """
 
     def __init__(self, reference, weights=None, options=None):
