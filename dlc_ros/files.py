@@ -10,6 +10,8 @@ from dlc_ros.registration.se3 import is_rigid, nearest_rigid
 
 # Points that a mesh is turned into: as many as a registration keeps of a reference.
 _MESH_POINTS = 50_000
+# An array of three rows with more columns than this has its points in the columns.
+_COLUMNS = 16
 _MESHES = ('.stl', '.obj', '.off', '.gltf', '.glb')
 _TEXTS = ('.xyz', '.txt', '.csv', '.asc', '.pts')
 
@@ -46,7 +48,8 @@ def read_cloud(path):
         raise FileError(f'{path}: not a readable {kind} file: {_one_line(error)}') from None
     if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
         raise FileError(f'{path}: holds no (N, 3) points, but an array of shape {points.shape}')
-    return np.ascontiguousarray(points, dtype=np.float64)
+    with np.errstate(invalid='ignore'):  # bytes that are no floats may be signalling NaN
+        return np.ascontiguousarray(points, dtype=np.float64)
 
 
 def write_cloud(path, points):
@@ -168,6 +171,8 @@ def _read_numpy(path):
         return columns_xyz(loaded.reshape(-1))
     if loaded.ndim != 2 or loaded.shape[1] < 3:
         raise ValueError(f'expected shape (N, 3), got {loaded.shape}')
+    if loaded.shape[0] == 3 and loaded.shape[1] > _COLUMNS:
+        raise ValueError(f'expected shape (N, 3), got {loaded.shape}: save its transpose')
     return loaded[:, :3].astype(
         np.float64, casting='same_kind' if loaded.dtype.kind == 'f' else 'safe'
     )

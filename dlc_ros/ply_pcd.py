@@ -100,6 +100,8 @@ def read_pcd(path):
             count, repeats = int(words_of('POINTS')[0]), [int(word) for word in repeats]
         except ValueError as error:
             raise ValueError(f'the header is damaged: {error}') from None
+        if len(repeats) != len(names) or min(repeats) < 0:
+            raise ValueError('COUNT of the header is not one number from 0 on for each of FIELDS')
         if encoding == 'ascii':
             starts = np.cumsum([0, *repeats])
             return _rows(file, [int(starts[i]) for i in _places(names)], count)
@@ -110,8 +112,8 @@ def read_pcd(path):
                 f'its DATA is {encoding!r}; known are ascii, binary, binary_compressed'
             )
         kinds, sizes = words_of('TYPE'), words_of('SIZE')
-        if not len(names) == len(kinds) == len(sizes) == len(repeats):
-            raise ValueError('FIELDS, TYPE, SIZE and COUNT of the header differ in length')
+        if not len(names) == len(kinds) == len(sizes):
+            raise ValueError('FIELDS, TYPE and SIZE of the header differ in length')
         if not set(kinds) <= set(_PCD_KINDS) or not set(sizes) <= set('1248'):
             raise ValueError('the header has a field of an unknown TYPE or SIZE')
         layout = np.dtype(
@@ -140,6 +142,9 @@ def _rows(file, columns, count):
     """Columns of the next ``count`` text lines of an open file, or ValueError if it is short."""
     if count < 1:
         raise ValueError(f'it holds {count} points')
+    left = _left(file)
+    if count > left:
+        raise ValueError(f'truncated: {count} points announced, {left} bytes are left')
     rows = np.loadtxt(file, usecols=columns, max_rows=count, ndmin=2)
     if len(rows) < count:
         raise ValueError(f'truncated: {count} points announced, {len(rows)} found')
@@ -148,12 +153,17 @@ def _rows(file, columns, count):
 
 def _records(file, layout, count):
     """``count`` records of a structured dtype from an open file, or ValueError if it is short."""
-    left = os.fstat(file.fileno()).st_size - file.tell()
+    left = _left(file)
     if not 0 <= count * layout.itemsize <= left:
         raise ValueError(
             f'truncated: {count} points need {count * layout.itemsize} bytes, {left} are left'
         )
     return np.frombuffer(file.read(count * layout.itemsize), layout)
+
+
+def _left(file):
+    """How many bytes an open file has from where it is read."""
+    return os.fstat(file.fileno()).st_size - file.tell()
 
 
 def columns_xyz(records):

@@ -173,6 +173,7 @@ def _bad_files(folder):
     )
     np.save(folder / 'pickled.npy', np.array([{'a': 1}]), allow_pickle=True)
     np.save(folder / 'column.npy', np.arange(9.0))
+    np.save(folder / 'transposed.npy', good.T)
     np.save(folder / 'complex.npy', np.ones((5, 3)) * 1j)
     np.savez(folder / 'two.npz', a=good, b=good)
     (folder / 'model.step').write_text('ISO-10303-21;')
@@ -191,6 +192,14 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, capfd):
         assert message.startswith(str(path)), message
         assert '\n' not in message and len(message) < len(str(path)) + 200, message
     assert capfd.readouterr() == ('', '')
+
+
+def test_bytes_that_are_no_floats_read_without_a_warning(tmp_path):
+    """Signalling NaN among them: another format under this name, or a damaged disk."""
+    (tmp_path / 'c.bin').write_bytes(b'\x01\x00\xa0\x7f' * 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert np.isnan(read_cloud(tmp_path / 'c.bin')).all()
 
 
 PLY = (
@@ -215,7 +224,11 @@ PCD = 'FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nPOINTS 1\nDATA ascii\n
         ('c.pcd', 'POINTS 1', 'POINTS one', 'the header is damaged'),
         ('c.pcd', 'FIELDS x y z', 'FIELDS u v w', 'no field x y z among u v w'),
         ('c.pcd', 'ascii', 'zipped', "its DATA is 'zipped'; known are ascii, binary"),
-        ('c.pcd', 'SIZE 4 4 4\n', 'SIZE 4 4\n', 'SIZE and COUNT of the header differ in length'),
+        ('c.pcd', 'SIZE 4 4 4\n', 'SIZE 4 4\n', 'TYPE and SIZE of the header differ in length'),
+        ('c.pcd', 'COUNT 1 1 1', 'COUNT 1', 'COUNT of the header is not one number'),
+        ('c.pcd', 'COUNT 1 1 1', 'COUNT 1 1 -1', 'COUNT of the header is not one number'),
+        ('c.pcd', 'POINTS 1', 'POINTS 1' + 30 * '0', '0 points announced, 6 bytes are left'),
+        ('c.ply', 'vertex 1', 'vertex 1' + 30 * '0', '0 points announced, 6 bytes are left'),
         ('c.pcd', 'TYPE F', 'TYPE Q', 'a field of an unknown TYPE or SIZE'),
     ],
 )
