@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import math
+import os
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from dlc_ros import __version__
-from dlc_ros.errors import DlcError, ParameterError
+from dlc_ros.errors import DlcError, FileError, ParameterError
 
 ACCEPTED, NOT_ACCEPTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -79,8 +80,8 @@ def _add_register(commands):
         'register',
         help='register two point cloud files',
         description='Find the transform that maps SOURCE into the frame of TARGET. Files: ply, '
-        'pcd, xyz, csv, npy, npz, KITTI .bin; metres. Exit code 0 if the result is accepted, 1 '
-        'if not.',
+        'pcd, xyz, csv, npy, npz, KITTI .bin, or a mesh (ply, stl, obj, off, gltf); metres. Exit '
+        'code 0 if the result is accepted, 1 if not, 2 for a mistake in the input.',
     )
     command.add_argument('source', metavar='SOURCE', help='cloud to move')
     command.add_argument('target', metavar='TARGET', help='cloud that stays')
@@ -165,8 +166,19 @@ def _register(options):
     from dlc_ros.registration.registrar import Registrar
 
     result = Registrar(target, weights=options.weights).register(source, init=init)
-    print(_json(result) if options.json else _text(result))
+    _answer(_json(result) if options.json else _text(result))
     return ACCEPTED if result.accepted else NOT_ACCEPTED
+
+
+def _answer(text):
+    """Print now: at the interpreter's end nobody could say that it did not arrive."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left in the buffer would be tried again at the end, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # else its reader has enough, as head does
+            raise FileError(f'standard output cannot be written: {error.strerror}') from None
 
 
 def _json(result):

@@ -1,13 +1,15 @@
 """The command line: what it prints, where, and with which exit code."""
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import types
 
 import numpy as np
 import pytest
-from wire import LOOPBACK, Process, command, free_domain, room, wait_for
+from wire import LOOPBACK, Process, command, environment, free_domain, room, wait_for
 
 from dlc_ros import cli
 from dlc_ros.files import write_cloud, write_transform
@@ -91,6 +93,43 @@ def test_what_is_not_accepted_is_exit_code_1(files, capsys):
     answer = json.loads(out)
     assert (code, err) == (1, '')
     assert answer['accepted'] is False and answer['status'] != 'ACCEPTED' and answer['reason']
+
+
+# As a shell runs it: what is printed leaves when the program ends, or when it is told to.
+BUFFERED = {**environment(), 'PYTHONUNBUFFERED': ''}
+
+
+@pytest.mark.parametrize(('source', 'code'), [('source', 0), ('other', 1)])
+def test_a_reader_that_leaves_early_hides_no_exit_code(files, source, code):
+    reader, writer = os.pipe()
+    os.close(reader)  # as head does once it has seen enough
+    arguments = ('register', files / f'{source}.npy', files / 'target.npy', '--json')
+    with os.fdopen(writer, 'w') as pipe:
+        run = subprocess.run(
+            [sys.executable, '-m', 'dlc_ros.cli', *map(str, arguments)],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=BUFFERED,
+            check=False,
+        )
+    assert (run.returncode, run.stderr) == (code, '')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='this system has no full device')
+def test_an_answer_that_cannot_be_written_is_a_mistake_and_no_verdict(files):
+    with open('/dev/full', 'w') as full:
+        run = subprocess.run(
+            [sys.executable, '-m', 'dlc_ros.cli', 'register']
+            + [str(files / f'{name}.npy') for name in ('source', 'target')],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=BUFFERED,
+            check=False,
+        )
+    assert run.returncode == 2
+    assert run.stderr == 'dlc-ros: standard output cannot be written: No space left on device\n'
 
 
 MISTAKES = {
