@@ -22,6 +22,33 @@ def test_millimetres_against_metres_are_named(registrar, bracket, scale):
     assert f'multiply the {"source" if scale > 1 else "target"} by 0.001' in result.reason
 
 
+def test_one_garbage_point_is_not_taken_for_another_unit_or_a_line(registrar, bracket):
+    source, target = bracket
+    far = np.vstack([source, [3e4, 0.0, 0.0]])
+    result = registrar.register(far)
+    assert result.status is Status.REJECTED
+    assert 'source: few of its points lie up to 3e+04 m from the rest' in result.reason
+    map_with_one = Registrar(np.vstack([target, [3e4, 0.0, 0.0]]), options=PLAIN)
+    assert 'target: few of its points lie up to 3e+04 m' in map_with_one.register(source).reason
+    assert map_with_one.register(source, NEAR).accepted
+    with pytest.raises(CloudError, match='source: few of its points lie up to 1e[+]06 m'):
+        registrar.register(np.vstack([source, [1e6, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize('origin', [0.0, 5e6])
+def test_of_a_refused_cloud_nothing_is_known_at_the_cloud(registrar, bracket, origin):
+    """Anywhere within the reference, any way round: however far off its frame's origin is."""
+    scattered = np.random.default_rng(0).uniform(-1.0, 1.0, (40, 3)) + origin
+    result = registrar.register(scattered)
+    assert result.status is Status.REJECTED
+    # x = R c + t: an error w of the turn swings the centre by w x R c.
+    arm = result.transform[:3, :3] @ scattered.mean(axis=0)
+    lever = np.hstack([np.eye(3), -np.cross(np.eye(3), arm)])
+    at_cloud = np.sqrt(np.diag(lever @ result.covariance @ lever.T))
+    radius = np.sqrt(np.square(bracket[1] - bracket[1].mean(axis=0)).sum(axis=1).mean())
+    np.testing.assert_allclose(at_cloud, radius, rtol=0.01)
+
+
 def test_points_too_far_apart_to_show_a_shape_are_refused(registrar):
     """Forty points scattered over metres lie near anything."""
     scattered = np.random.default_rng(0).uniform(-1.0, 1.0, (40, 3))

@@ -10,6 +10,8 @@ from dlc_ros.registration.se3 import make_transform
 # A spread across the main axis below this share of the spread along it is a line: no rotation
 # about it can be told. Float32 coordinates of a true line leave about 1e-7.
 _LINE = 1e-4
+# Spread of a cloud in typical distances from its middle, from which few points make it.
+_FAR_OFF = 30.0
 # Points that mostly show by themselves that they do not lie on one line.
 _SOME = 1_000
 # Voxels, empty ones included, of which a table is kept; beyond, the occupied ones are sorted.
@@ -88,7 +90,8 @@ def _refuse_line(points, name):
     if spread[2] <= 1e-12 * max(magnitude, 1e-300):
         raise CloudError(f'{name}: all {len(points)} points coincide')
     if spread[1] < _LINE * spread[2]:
-        raise CloudError(f'{name}: all {len(points)} points lie on one line')
+        far = few_far_off(points)
+        raise CloudError(f'{name}: {far or f"all {len(points)} points lie on one line"}')
 
 
 def centroid(points):
@@ -111,6 +114,18 @@ def cloud_radius(points):
     return float(np.sqrt(centred @ centred / len(points)))
 
 
+def few_far_off(points):
+    """
+    Sentence about few points that alone make a cloud large, or '' without such.
+
+    :param points: (N, 3) [m].
+    """
+    away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
+    if np.sqrt(np.mean(away**2)) < _FAR_OFF * np.median(away):
+        return ''
+    return f'few of its points lie up to {away.max():.3g} m from the rest; remove them'
+
+
 def unit_mismatch(source_radius, target_radius):
     """
     Sentence that names a likely mix of millimetres and metres, or '' when sizes are plausible.
@@ -130,6 +145,25 @@ def unit_mismatch(source_radius, target_radius):
             ' millimetres against metres; multiply the target by 0.001'
         )
     return ''
+
+
+def size_mismatch(source, target, target_radius):
+    """
+    Sentence that says why two clouds have sizes that cannot be, or '' when they are plausible.
+
+    :param source: (N, 3) [m].
+    :param target: (M, 3) [m]; it may be a thinned one.
+    :param target_radius: :func:`cloud_radius` of the whole target [m].
+    """
+    source_radius = cloud_radius(source)
+    sentence = unit_mismatch(source_radius, target_radius)
+    if not sentence:
+        return ''
+    name, larger = 'source', source
+    if target_radius > source_radius:
+        name, larger = 'target', target
+    far = few_far_off(larger)
+    return f'{name}: {far}' if far else sentence
 
 
 @dataclass(frozen=True)

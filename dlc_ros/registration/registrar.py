@@ -7,7 +7,7 @@ import numpy as np
 
 from dlc_ros.errors import ParameterError
 from dlc_ros.registration.atlas import Atlas, Site
-from dlc_ros.registration.cloud import LocalFrame, cloud_radius, unit_mismatch, validate_cloud
+from dlc_ros.registration.cloud import LocalFrame, cloud_radius, size_mismatch, validate_cloud
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
 from dlc_ros.registration.contest import Contest
 from dlc_ros.registration.correlative import UprightSearch
@@ -19,7 +19,14 @@ from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.prior import PosePrior
 from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.result import Registration, Status
-from dlc_ros.registration.se3 import compose, compose_jacobians, inverse, numbers, symmetric
+from dlc_ros.registration.se3 import (
+    compose,
+    compose_jacobians,
+    covariance_of_compose,
+    inverse,
+    numbers,
+    symmetric,
+)
 from dlc_ros.registration.selection import Answer
 from dlc_ros.registration.sight import Sight
 from dlc_ros.registration.uncertainty import plane_spread, pose_covariance
@@ -136,7 +143,7 @@ class Registrar:
         prior = None
         if init is not None:
             prior = PosePrior.of(init, init_covariance, self._frame, frame, self._radius)
-        mismatch = unit_mismatch(cloud_radius(local), self._radius)
+        mismatch = size_mismatch(local, self._refiner.target.points, self._radius)
         clock.lap('validate')
         if mismatch and prior is None:
             # A long search would end in the same words.
@@ -226,9 +233,8 @@ class Registrar:
         """A rejection without a search: centroids aligned, nothing known."""
         spread = np.repeat([self._radius, np.pi / np.sqrt(3.0)], 3)
         transform = self._given(np.eye(4), frame)
-        return Registration(
-            transform, np.diag(spread**2), 0.0, Status.REJECTED, reason, clock.stages
-        )
+        covariance = covariance_of_compose(np.eye(4), np.diag(spread**2), inverse(frame.transform))
+        return Registration(transform, covariance, 0.0, Status.REJECTED, reason, clock.stages)
 
     def _contests(self, source, viewpoint, prior, near, threshold):
         """Where in the reference a source may lie: a :class:`Contest` for each site."""
