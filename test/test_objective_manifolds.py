@@ -112,3 +112,29 @@ def test_between_undoes_move(rigid):
         xi = torch.from_numpy(rng.normal(size=(2, 4, 3)))
     assert manifold.size(truth) == (2, xi.shape[-1])
     torch.testing.assert_close(manifold.between(truth, manifold.move(truth, xi)), xi)
+
+
+@pytest.mark.parametrize('kind', [torch.float64, torch.float32])
+def test_perturbations_of_single_precision_move_any_truth(kind):
+    """Perturbations are drawn in float32, whatever the model computes in."""
+    truth = exp_so3(tensor([[0.3, -0.2, 0.5]])).to(kind), tensor([[1.0, 2.0, 3.0]]).to(kind)
+    xi = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(0))
+    manifold = RigidTransforms(1.2, torch.full((4,), 0.4, dtype=torch.float64))
+    turned, shifted = manifold.move(truth, xi)
+    expected = Rotation.from_rotvec(1.2 * xi[0, :, :3].double().numpy()).as_matrix()
+    limit = 1e-12 if kind == torch.float64 else 1e-6
+    np.testing.assert_allclose(turned[0], expected @ truth[0][0].double().numpy(), atol=limit)
+    np.testing.assert_allclose(manifold.between(truth, (turned, shifted)), xi, atol=20 * limit)
+
+
+def test_rotations_stay_exact_under_autocast():
+    """A mixed-precision loop runs the whole step under autocast, which rounds matrix products."""
+    truth = exp_so3(torch.tensor([[0.3, -0.2, 0.5]])), torch.zeros(1, 3)
+    xi = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(0))
+    manifold = RigidTransforms(1.2, 0.4)
+    exact = manifold.move(truth, xi)[0]
+    with torch.autocast('cpu', torch.bfloat16):
+        found = manifold.move(truth, xi)
+        back = manifold.between(truth, found)
+    assert torch.equal(found[0], exact)
+    np.testing.assert_allclose(back, xi, atol=1e-5)
