@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
 
 from dlc_ros.errors import ParameterError
 from dlc_training.objective import OBJECTIVES, Euclidean, make_objective
@@ -208,6 +207,52 @@ def test_mined_needs_a_descent():
 def test_unknown_names_and_options_are_refused():
     with pytest.raises(ParameterError, match="'dcl'; known are none, dlc"):
         make_objective('dcl')
-    for options in ({'sam': {'radius': 0}}, {'awp': {'gamma': -1}}, {'rho': 1}, {'ramp': 0}):
-        with pytest.raises(ValidationError):
+    for options, parts in (
+        ({'sam': {'radius': 0}}, 'sam.radius: .* greater than 0'),
+        ({'awp': {'gamma': -1}}, 'awp.gamma: .* greater than 0'),
+        ({'rho': 1}, 'rho: unknown key; known are dlc, .*warm_up'),
+        ({'dlc': {'rh': 1}}, 'dlc.rh: unknown key; known are rho, mu'),
+        ({'dlc': {'rho': float('inf')}}, 'dlc.rho: .* finite'),
+        ({'ramp': 0}, 'ramp: '),
+        ('dlc', 'dictionary'),
+    ):
+        with pytest.raises(ParameterError, match=parts) as refused:
             make_objective('dlc', options)
+        assert '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize('name', ['dlc', 'dlc-adversarial'])
+@pytest.mark.parametrize(
+    'energy',
+    [
+        lambda omega: omega.square().sum((-1, -2)),
+        lambda omega: omega.square().sum((0, -1)),
+        lambda omega: omega.square().sum(),
+        lambda omega: omega.square().sum(-1, keepdim=True),
+        lambda omega: omega.square().sum(-1).T,
+        lambda omega: 0.0,
+    ],
+    ids=['samples', 'predictions', 'number', 'column', 'transposed', 'no tensor'],
+)
+def test_an_energy_of_another_shape_is_no_broadcast(name, energy):
+    objective = make_objective(name, {'dlc': {'samples': 3}})
+    with pytest.raises(ParameterError, match='the energy returned .* give it a tensor'):
+        objective.shape(energy, Euclidean(), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize('name', ['dlc', 'dlc-adversarial'])
+def test_hinges_are_the_same_without_gradients(name):
+    """As in a validation loop: the ascent takes the gradient it needs all the same."""
+    objective = make_objective(name)
+
+    def shaped():
+        generator = torch.Generator().manual_seed(0)
+        return objective.shape(
+            lambda omega: torch.sin(3 * omega).sum(-1), Euclidean(), torch.ones(2, 2), None,
+            generator,
+        )[0]  # fmt: skip
+
+    with torch.no_grad():
+        found = shaped()
+    assert found > 0
+    assert found == shaped()

@@ -18,6 +18,7 @@ from dlc_ros.registration.descriptor import NetOptions
 from dlc_training.data.batches import RECORDED
 from dlc_training.data.pairs import FEWEST_POINTS, KINDS
 from dlc_training.objective import OBJECTIVES, ObjectiveOptions
+from dlc_training.objective.mistakes import first_mistake
 
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Angle = Annotated[float, Field(gt=0, le=180)]
@@ -25,7 +26,7 @@ Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
 
 class NetConfig(_Section):
@@ -161,12 +162,8 @@ def load_config(path=None, overrides=()):
     try:
         return TrainingConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = '.'.join(str(part) for part in first['loc'])
-        what = first['msg'].removeprefix('Value error, ')
-        if first['type'] == 'extra_forbidden':
-            what = f'unknown key; known are {_known_beside(first["loc"])}'
-        raise ParameterError(f'{path or "configuration"}: {where}: {what}') from None
+        mistake = first_mistake(error, TrainingConfig)
+        raise ParameterError(f'{path or "configuration"}: {mistake}') from None
 
 
 def _mapping(path):
@@ -190,11 +187,3 @@ def _yaml(text, origin):
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ParameterError(f'{origin} is no YAML: {" ".join(str(error).split())}') from None
-
-
-def _known_beside(location):
-    """Keys of the section that an unknown key stands in."""
-    section = TrainingConfig
-    for name in location[:-1]:
-        section = section.model_fields[name].annotation
-    return ', '.join(section.model_fields)

@@ -3,13 +3,13 @@
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from dlc_training.objective.dlc import violations
+from dlc_training.objective.dlc import energy_along, violations
 
 
 class AscentOptions(BaseModel):
     """How the worst perturbation is looked for."""
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     steps: int = Field(3, ge=1, description='Gradient-ascent steps on xi.')
     rate: float = Field(0.2, gt=0, le=2, description='Length of a step, in radii.')
@@ -39,7 +39,7 @@ def worst_perturbations(
     """
     if at_truth is None:
         with torch.no_grad():
-            at_truth = energy(manifold.move(truth, torch.zeros_like(xi[:, :1])))
+            at_truth = energy_along(energy, manifold, truth, torch.zeros_like(xi[:, :1]))
     at_truth = at_truth.detach()
     worst, most = xi, None
     for step in range(ascent.steps + 1):
@@ -47,7 +47,7 @@ def worst_perturbations(
         xi = xi.detach().requires_grad_(climbing)
         with torch.set_grad_enabled(climbing):
             signed = violations(energy, manifold, truth, xi, lam, dlc.mu, at_truth)
-            uphill = sum(signed[name] for name in dlc.hinges)
+            uphill = sum(signed[name] for name in dlc.hinges).sum()
         with torch.no_grad():
             violated = sum(signed[name].relu() for name in dlc.hinges)
             if weigh is not None:
@@ -56,7 +56,7 @@ def worst_perturbations(
             worst = torch.where(worse[..., None], xi, worst)
             most = torch.where(worse, violated, most) if most is not None else violated
         if climbing:
-            (slope,) = torch.autograd.grad(uphill.sum(), xi)
+            (slope,) = torch.autograd.grad(uphill, xi)
             slope = slope / slope.norm(dim=-1, keepdim=True).clamp_min(1e-12)
             xi = project(xi.detach() + ascent.rate * slope)
     return worst.detach()

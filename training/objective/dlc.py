@@ -18,7 +18,9 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dlc_ros.errors import ParameterError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 HINGES = ('minimum', 'growth', 'star')
@@ -27,7 +29,7 @@ HINGES = ('minimum', 'growth', 'star')
 class DlcOptions(BaseModel):
     """How the landscape is shaped; lengths of perturbations are in units of their radius."""
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     rho: float = Field(3.0, ge=0, description='Weight of the hinges beside the task loss.')
     mu: float = Field(1.0, ge=0, description='Strong convexity asked for, per squared radius.')
@@ -43,6 +45,14 @@ class DlcOptions(BaseModel):
         HINGES, min_length=1, description='Which of minimum, growth, star.'
     )
     reduction: Literal['sum', 'mean', 'max'] = Field('mean', description='Over samples.')
+
+    @field_validator('lam', mode='wrap')
+    @classmethod
+    def _is_either(cls, lam, check):
+        try:
+            return check(lam)
+        except ValidationError:  # which names the first of the two alone
+            raise ValueError("Input should be 'uniform' or a share, 0 to 1") from None
 
 
 def hinge_terms(at_truth, inner, outer, lam, square_norm, mu):
@@ -72,14 +82,32 @@ def _signed(at_truth, inner, outer, lam, square_norm, mu):
     }
 
 
+def energy_along(energy, manifold, truth, xi):
+    """
+    Energies (B, P) of the truth moved by ``xi`` (B, P, D).
+
+    :raises ParameterError: when the energy returns anything else; it might fit by broadcasting,
+        and the hinges would compare different samples.
+    """
+    values = energy(manifold.move(truth, xi))
+    asked = tuple(xi.shape[:-1])
+    if not torch.is_tensor(values) or values.shape != asked:
+        found = tuple(values.shape) if torch.is_tensor(values) else type(values).__name__
+        raise ParameterError(
+            f'the energy returned {found} for {asked[0]} samples with {asked[1]} predictions '
+            f'each; give it a tensor {asked}, one energy a prediction'
+        )
+    return values
+
+
 def violations(energy, manifold, truth, xi, lam, mu, at_truth):
     """
     Signed violations (B, P) of each hinge at perturbations, by name; positive: violated.
 
     Parameters are those of :func:`convexification_loss`.
     """
-    outer = energy(manifold.move(truth, xi))
-    inner = energy(manifold.move(truth, lam[..., None] * xi))
+    outer = energy_along(energy, manifold, truth, xi)
+    inner = energy_along(energy, manifold, truth, lam[..., None] * xi)
     return _signed(at_truth, inner, outer, lam, xi.square().sum(-1), mu)
 
 
@@ -98,9 +126,10 @@ def convexification_loss(
     :param weight: (B, P) in 0..1, for perturbations that hardly change the observation (a
         symmetric object): the energy must not be pushed up at a pose that is as right.
     :return: scalar ``rho *`` reduced hinges, and dict of (B, P) hinge values.
+    :raises ParameterError: when the energy returns another shape.
     """
     if at_truth is None:
-        at_truth = energy(manifold.move(truth, torch.zeros_like(xi[:, :1])))
+        at_truth = energy_along(energy, manifold, truth, torch.zeros_like(xi[:, :1]))
     signed = violations(energy, manifold, truth, xi, lam, options.mu, at_truth)
     terms = {name: value.relu() for name, value in signed.items()}
     total = sum(terms[name] for name in options.hinges)

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dlc_ros.errors import ParameterError
 from dlc_training.objective.adversarial import AscentOptions, in_unit_ball, worst_perturbations
 from dlc_training.objective.dlc import DlcOptions, convexification_loss
+from dlc_training.objective.mistakes import first_mistake
 from dlc_training.objective.perturbations import draw_perturbations, mined_perturbations
 from dlc_training.objective.sharpness import AwpOptions, SamOptions, awp_move, moved, sam_move
 
@@ -17,7 +18,7 @@ OBJECTIVES = ('none', 'dlc', 'dlc-adversarial', 'awp', 'sam')
 class ObjectiveOptions(BaseModel):
     """Options of all objectives; each reads its own."""
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     dlc: DlcOptions = Field(DlcOptions(), description='Hinges of Deep Loss Convexification.')
     adversarial: AscentOptions = Field(
@@ -80,7 +81,7 @@ class Objective:
             by the distribution ``mined`` alone.
         :return: scalar, and dict of the hinges' (B, P) values by name; 0.0 and an empty dict
             where the objective shapes nothing.
-        :raises ParameterError: for ``mined`` without ``descend``.
+        :raises ParameterError: for ``mined`` without ``descend``, or an energy of another shape.
         """
         strength = 1.0 if step is None else self.strength(step)
         if not self.shapes or strength == 0:
@@ -145,10 +146,14 @@ def make_objective(name, options=None):
     Return an objective by name.
 
     :param options: :class:`ObjectiveOptions`, or a dict of them; None for the defaults.
-    :raises ParameterError: for an unknown name.
+    :raises ParameterError: for an unknown name, an unknown option or one out of range.
     """
     if name not in OBJECTIVES:
         raise ParameterError(f"unknown objective '{name}'; known are {', '.join(OBJECTIVES)}")
     if not isinstance(options, ObjectiveOptions):
-        options = ObjectiveOptions.model_validate(options or {})
+        try:
+            options = ObjectiveOptions.model_validate(options or {})
+        except ValidationError as error:
+            mistake = first_mistake(error, ObjectiveOptions)
+            raise ParameterError(f"options of objective '{name}': {mistake}") from None
     return Objective(name, options)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class SamOptions(BaseModel):
     """Sharpness-aware minimisation."""
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     radius: float = Field(0.05, gt=0, description='Length of the move of all weights together.')
 
@@ -27,7 +27,7 @@ class SamOptions(BaseModel):
 class AwpOptions(BaseModel):
     """Adversarial weight perturbation."""
 
-    model_config = ConfigDict(extra='forbid', frozen=True)
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
     gamma: float = Field(0.01, gt=0, description="Length of a layer's move / its weights' norm.")
 
