@@ -86,6 +86,13 @@ def test_precedence_is_rejected_ambiguous_degenerate():
     assert judge(wrong, 0.5).status is Status.REJECTED
 
 
+def test_what_slides_every_way_says_nothing():
+    loose = replace(GOOD, free_directions=np.eye(6))
+    assert judge(loose, 0.5).status is Status.REJECTED
+    # Of what moved the prior is known, and the rest of the cloud agrees with it.
+    assert judge(replace(loose, contradicting=0.1), 0.5).status is Status.DEGENERATE
+
+
 def test_free_directions_are_named_by_their_axes():
     verdict = judge(replace(GOOD, free_directions=column(0, 0, -1, 0, 0, 0)), 0.5)
     assert '1 of 6' in verdict.reason and 'shifts along (0.00, 0.00, 1.00)' in verdict.reason

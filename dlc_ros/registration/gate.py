@@ -88,7 +88,7 @@ def judge(evidence, min_confidence):
 
     Precedence: a wrong pose is REJECTED whatever else holds; one of several equal answers is
     AMBIGUOUS (nothing of it may be used); a right one that can slide is DEGENERATE (all of it
-    but the free directions may be used).
+    but the free directions may be used), and one that can slide every way is REJECTED.
 
     :param evidence: :class:`Evidence`.
     :param min_confidence: threshold of the confidence, 0..1.
@@ -125,6 +125,10 @@ def judge(evidence, min_confidence):
             f' tell which: {facts}',
         )
     free = evidence.free_directions.shape[1]
+    if free == 6 and not evidence.contradicting:
+        return Verdict(
+            sure, Status.REJECTED, f'nothing of the pose follows from the clouds: {facts}'
+        )
     if free:
         words = describe_freedom(evidence.free_directions, evidence.radius)
         cause = f'the clouds slide on each other along {free} of 6 directions ({words})'
