@@ -81,7 +81,7 @@ def test_a_problem_is_logged_when_it_appears_not_with_every_cloud(rig):
     assert sum('mars' in message for message in rig.messages) == 1
     rig.scan(20)
     rig.localizer.on_cloud(at(21), 'mars', rig.lidar_points(0))
-    assert sum('mars' in message for message in rig.messages) == 2
+    assert sum('mars' in message for message in rig.messages) == 1, 'it was gone for a moment only'
 
 
 def test_what_a_library_throws_at_a_cloud_is_shown_and_the_next_is_used(rig, monkeypatch):

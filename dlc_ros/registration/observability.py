@@ -16,9 +16,9 @@ from dlc_ros.registration.surface import sample
 # Directions of which the planes resist a smaller share than this are tried; noise of half a
 # pitch makes a sphere seem to resist a tenth of a turn.
 _SUSPECT = 0.2
-# A motion of which the source's own normals see a smaller share than this is not seen by it: they
-# lean by 2 deg and more where surfaces end, and the edges of a map would hold a floor and a wall.
-_BLIND = 2e-3
+# A motion of which the source's own normals see a smaller share than this is not seen by it: a
+# cloud whose heights were lost lies within its plane wherever the edges of a room pull it.
+_BLIND = 1e-4
 # Share of a motion that is as good as none.
 _NOTHING = 1e-9
 # Mean square of the normals' parts across their main direction, below which a surface is a plane.
