@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from dlc_ros.registration.descriptor import DescriptorNet
 from dlc_training.config import load_config
 from dlc_training.engine import Trainer, TrainingStopped
 from dlc_training.engine.interruption import Interruption
+from dlc_training.engine.reporting import Report
 
 __all__ = ['ten_steps']
 
@@ -110,6 +112,36 @@ def test_full_disk_under_the_log(ten, tmp_path, capsys):
         assert train(tmp_path, *QUICK, 'log_every=1', 'optimiser.steps=20') == 2
     one_line(capsys.readouterr(), 'cannot write the log', 'too large', tmp_path)
     assert checkpoint(tmp_path)['step'] == 10
+
+
+def test_tensorboard_that_has_no_place(tmp_path, capsys):
+    (tmp_path / 'tensorboard').write_text('')
+    assert train(tmp_path, *QUICK, 'tensorboard=true') == 2
+    one_line(capsys.readouterr(), 'cannot write the log', 'File exists', tmp_path)
+
+
+def _report_until_told(folder, begun, end):
+    with Report(folder, 0, 10, progress=False):
+        begun.set()
+        end.wait(60)
+
+
+def test_a_folder_in_which_another_process_trains(tmp_path, capsys):
+    context = get_context('fork')
+    begun, end = context.Event(), context.Event()
+    other = context.Process(target=_report_until_told, args=(tmp_path, begun, end))
+    other.start()
+    try:
+        assert begun.wait(60)
+        assert train(tmp_path, *QUICK) == 2
+        one_line(capsys.readouterr(), 'another process trains in', tmp_path, 'another --out')
+        assert not (tmp_path / 'checkpoint.pt').exists()
+        other.kill()  # as a machine that runs out of memory does: the folder is free again
+        other.join(60)
+        assert train(tmp_path, *QUICK) == 0
+    finally:
+        other.kill()
+        other.join(60)
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -51,6 +51,17 @@ def test_log_of_a_continued_run_names_every_step_once(tmp_path):
     assert [line['step'] for line in log(tmp_path)] == list(range(1, 8))
 
 
+@pytest.mark.parametrize('damage', [b'\xff\xfe\x00\n', b'{"step": "x"}\n', b'[1]\n', b'\0' * 9])
+def test_damage_in_the_log_is_dropped(ten, tmp_path, damage):
+    for name in ('checkpoint.pt', 'log.jsonl'):
+        (tmp_path / name).write_bytes((ten / name).read_bytes())
+    lines = (tmp_path / 'log.jsonl').read_bytes()
+    (tmp_path / 'log.jsonl').write_bytes(damage + b'\n' + lines + damage)
+    assert train(tmp_path, *QUICK, 'optimiser.steps=11') == 0
+    assert (tmp_path / 'log.jsonl').read_bytes().startswith(lines)
+    assert [line['step'] for line in log(tmp_path)] == [10, 11]
+
+
 def test_seeds_make_the_difference(tmp_path):
     for seed in (2, 3):
         assert train(tmp_path / str(seed), *QUICK, f'seed={seed}', 'optimiser.steps=1') == 0

@@ -1,5 +1,7 @@
 """What a run tells: a bar with the time left, a log of JSON lines, curves for TensorBoard."""
 
+import errno
+import fcntl
 import json
 import sys
 
@@ -19,7 +21,7 @@ class Report:
     :param steps: of the whole run.
     :param progress: whether to show the bar.
     :param curves: whether to write for TensorBoard.
-    :raises FileError: when the folder cannot be written.
+    :raises FileError: when the folder cannot be written, or another process reports there.
     :raises DlcError: when TensorBoard is wanted and not installed.
     """
 
@@ -27,11 +29,12 @@ class Report:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _forget_after(folder / LOG, step)
-            self._log = (folder / LOG).open('a')
+            self._log = (folder / LOG).open('ab+')
+            self._claim()
+            _forget_after(self._log, step)
+            self._curves = _curves(folder / CURVES, step) if curves else None
         except OSError as error:
             raise self._failed(error) from None
-        self._curves = _curves(folder / CURVES, step) if curves else None
         self._bar = tqdm(
             total=steps, initial=step, unit='step', disable=not progress, mininterval=2
         )
@@ -59,7 +62,7 @@ class Report:
         """
         try:
             line = {'step': step, 'seconds': round(seconds, 1), **values}
-            self._log.write(json.dumps(line) + '\n')
+            self._log.write(json.dumps(line).encode() + b'\n')
             self._log.flush()
             if self._curves is not None:
                 for name, value in values.items():
@@ -71,6 +74,23 @@ class Report:
     def say(self, sentence):
         """Print a sentence without breaking the bar."""
         tqdm.write(f'dlc-train: {sentence}', file=sys.stderr)
+
+    def _claim(self):
+        """
+        Let one process at a time train in a folder: two would write one checkpoint.
+
+        The kernel lets go of this lock however a process ends; unlike that of ``flock`` it is not
+        handed on to the processes that make pairs, which may live on for a few seconds.
+        """
+        try:
+            fcntl.lockf(self._log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise FileError(
+                    f'another process trains in {self.folder}; wait for its end or use another '
+                    '--out'
+                ) from None
+            # A file system without locks: then it is up to the user.
 
     def _failed(self, error):
         return FileError(
@@ -98,21 +118,19 @@ class Silence:
         """Do nothing."""
 
 
-def _forget_after(path, step):
-    """Drop lines of later steps, and a last line that was cut short."""
-    if not path.exists():
-        return
-    lines = path.read_text().splitlines(keepends=True)
-    kept = [line for line in lines if _step_of(line) <= step]
-    if kept != lines:
-        partial = path.with_name(path.name + '.partial')
-        partial.write_text(''.join(kept))
-        partial.replace(path)
+def _forget_after(log, step):
+    """Drop lines of later steps, and a last line that was cut short, from an open log."""
+    log.seek(0)
+    lines = log.readlines()
+    kept = [_step_of(line) <= step for line in lines]
+    first = kept.index(False) if False in kept else len(lines)
+    log.truncate(sum(map(len, lines[:first])))
+    log.writelines(line for line, keep in zip(lines[first:], kept[first:], strict=True) if keep)
 
 
 def _step_of(line):
     try:
-        return json.loads(line)['step']
+        return int(json.loads(line)['step'])
     except (ValueError, KeyError, TypeError):
         return float('inf')
 
