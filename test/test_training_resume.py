@@ -100,12 +100,16 @@ def test_start_from_other_weights(ten, tmp_path, capsys):
     one_line(capsys.readouterr(), 'missing.safetensors', 'No such file')
 
 
-@pytest.mark.parametrize('damage', ['cut', 'empty', 'text', 'foreign', 'keys', 'shapes'])
+@pytest.mark.parametrize('damage', ['cut', 'bit', 'empty', 'text', 'foreign', 'keys', 'shapes'])
 def test_damaged_checkpoint(ten, tmp_path, capsys, damage):
     data, state = (ten / 'checkpoint.pt').read_bytes(), checkpoint(ten)
     path = tmp_path / 'checkpoint.pt'
     if damage == 'cut':
         path.write_bytes(data[: len(data) // 2])
+    elif damage == 'bit':
+        weight = max(state['mean'].values(), key=torch.numel).numpy().tobytes()
+        place = data.index(weight) + len(weight) // 2
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     elif damage == 'empty':
         path.write_bytes(b'')
     elif damage == 'text':

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 
 import torch
 
@@ -50,6 +51,7 @@ def read_checkpoint(folder, config, device):
     if not path.exists():
         return None
     try:
+        _check_sums(path)
         state = torch.load(path, map_location=device, weights_only=True)
         stored = json.loads(state['config'])
     # A damaged file can fail in any way: in zip, in pickle, in a missing key.
@@ -94,6 +96,14 @@ def differences(stored, asked, defaults):
 def one_line(error):
     """First words of an error's message, without line breaks."""
     return ' '.join(str(error).split())[:120]
+
+
+def _check_sums(path):
+    """Compare every part of the file with its check sum, which torch writes and does not read."""
+    with zipfile.ZipFile(path) as archive:
+        part = archive.testzip()
+    if part is not None:
+        raise ValueError(f'check sum of {part} is wrong')
 
 
 def _defaults(model):
