@@ -91,6 +91,13 @@ def test_export_of_an_unfinished_run(ten, tmp_path, capsys):
     assert (ten / 'checkpoint.pt').read_bytes() == before
 
 
+def test_landscape_of_less_than_one_pair(ten, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train(ten, '--export', *QUICK, '--measure', '-1')
+    assert ended.value.code == 2
+    one_line(capsys.readouterr(), '--measure', '>= 1')
+
+
 def test_fewer_steps_than_are_done_train_no_more(ten, tmp_path):
     weights = tmp_path / 'same.safetensors'
     assert train(ten, '--weights', weights, *QUICK, 'optimiser.steps=3') == 0

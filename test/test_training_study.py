@@ -187,14 +187,27 @@ def test_tuned_settings_that_are_none(tmp_path, capsys):
         (('--compare', '1', '--objectives', 'none,dcl'), "'dcl' is none of none, dlc"),
         (('--compare', '1', '--equal', 'money'), "'money' is none of steps, time"),
         (('--tune', '0'), '--tune'),
+        (('--tune', '1', '--compare', '1'), 'not allowed with'),
+        (('--tune', '1', '--export'), '--tune does not read --export'),
+        (('--tune', '1', '--tuned', 'x'), '--tune does not read --tuned'),
+        (('--compare', '1', '--objective', 'none'), '--compare does not read --objective'),
+        (('--objectives', 'none'), 'a single run does not read --objectives'),
     ],
 )
 def test_impossible_studies(tmp_path, capsys, arguments, part):
     with pytest.raises(SystemExit) as ended:
         study(tmp_path / 'out', *arguments)
     assert ended.value.code == 2
-    assert part in capsys.readouterr().err
+    one_line(capsys.readouterr(), part)
     assert not (tmp_path / 'out').exists()
+
+
+def test_a_study_of_several_processes(tmp_path, capsys, monkeypatch):
+    """Each would train networks of its own and average their gradients."""
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(SystemExit):
+        study(tmp_path / 'out', '--tune', '1')
+    one_line(capsys.readouterr(), 'without torchrun')
 
 
 def test_without_optuna(tmp_path, capsys, monkeypatch):

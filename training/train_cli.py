@@ -1,6 +1,7 @@
 """``dlc-train``: a configuration in, weights with their model card out."""
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from dlc_ros.registration.weights import save_weights
 from dlc_training.command_line import add_run, exit_code
 from dlc_training.config import load_config
 from dlc_training.engine import Trainer
+from dlc_training.evaluate.arguments import Parser, at_least
 from dlc_training.evaluate.landscape import measure_basin, measure_rays
 from dlc_training.evaluate.shapes import GeneratedShapes
 from dlc_training.model_card import model_card
@@ -16,17 +18,22 @@ from dlc_training.objective import OBJECTIVES
 
 # What may be equal in a comparison.
 BUDGETS = ('steps', 'time')
+# Options of a study alone, with their defaults; and those of a run alone.
+OF_STUDIES = {'objectives': OBJECTIVES, 'pairs': 100, 'equal': BUDGETS, 'tuned': None}
+OF_RUNS = ('objective', 'weights', 'export', 'measure', 'note')
 
 
 def main(arguments=None):
     """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
-    options = _parser().parse_intermixed_args(arguments)
+    parser = _parser()
+    options = parser.parse_intermixed_args(arguments)
+    _refuse_what_is_not_read(parser, options)
     act = _tune if options.tune else _compare if options.compare else _train
     return exit_code(lambda: act(options), 'dlc-train', options.out)
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='dlc-train',
         description='Train the pose predictor on generated shapes and scenes. Run it again with '
         'the same --out to continue after an interruption.',
@@ -50,40 +57,41 @@ def _parser():
     )
     parser.add_argument(
         '--measure',
-        type=int,
-        default=0,
+        type=at_least(1),
         metavar='PAIRS',
         help='measure basin and rays of the landscape on so many unseen pairs, for the model card',
     )
     study = parser.add_argument_group('studies of objectives')
-    study.add_argument(
+    kind = study.add_mutually_exclusive_group()
+    kind.add_argument(
         '--tune',
-        type=_count,
+        type=at_least(1),
         metavar='TRIALS',
         help='look for settings of each objective, in so many trials; continued when run again',
     )
-    study.add_argument(
+    kind.add_argument(
         '--compare',
-        type=_count,
+        type=at_least(1),
         metavar='SEEDS',
         help='train every objective with so many seeds, at equal steps and at equal time',
     )
     study.add_argument(
         '--objectives',
         type=_names(OBJECTIVES),
-        default=OBJECTIVES,
         metavar='NAME,...',
         help=f'of the study; left out: {",".join(OBJECTIVES)}',
     )
     study.add_argument(
         '--equal',
         type=_names(BUDGETS),
-        default=BUDGETS,
         metavar='BUDGET,...',
         help=f'what is equal in a comparison; left out: {",".join(BUDGETS)}',
     )
     study.add_argument(
-        '--pairs', type=_count, default=100, help='held-out pairs of the study; default: 100'
+        '--pairs',
+        type=at_least(1),
+        metavar='N',
+        help=f'held-out pairs of the study; left out: {OF_STUDIES["pairs"]}',
     )
     study.add_argument(
         '--tuned', type=Path, metavar='JSON', help='compare with the settings of a --tune'
@@ -95,11 +103,22 @@ def _parser():
     return parser
 
 
-def _count(text):
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def _refuse_what_is_not_read(parser, options):
+    """Options that would change nothing are mistakes: ``--objectives none`` trains no ``none``."""
+    given = {name for name in (*OF_STUDIES, *OF_RUNS) if getattr(options, name)}
+    study = '--tune' if options.tune else '--compare' if options.compare else None
+    if study is None:
+        wrong = given - set(OF_RUNS)
+    else:
+        wrong = given & {*OF_RUNS, *(('tuned', 'equal') if options.tune else ())}
+    if wrong:
+        place = study or 'a single run'
+        parser.error(f'{place} does not read {", ".join(f"--{name}" for name in sorted(wrong))}')
+    if study and int(os.environ.get('WORLD_SIZE', 1)) > 1:
+        parser.error(f'{study} is one process; start it without torchrun')
+    for name, default in OF_STUDIES.items():
+        if not getattr(options, name):
+            setattr(options, name, default)
 
 
 def _names(known):
