@@ -70,7 +70,9 @@ def _parser():
     _add_register(commands)
     _add_run(commands)
     _add_play(commands)
-    demo = commands.add_parser('demo', add_help=False, help='the whole path on simulated input')
+    demo = commands.add_parser(
+        'demo', add_help=False, help='simulated camera, node and checker: a table, a picture'
+    )
     demo.set_defaults(command=_demo)
     return parser
 
@@ -96,6 +98,8 @@ def _add_run(commands):
         'run',
         help='run the localizer node, without a ROS 2 installation',
         description='Localizer node on ROS 2 topics over Cyclone DDS. Ctrl-C ends it.',
+        epilog='Begin with a file of config/ (installed as share/dlc_ros/config): dlc-ros run '
+        '--params config/indoor_lidar.yaml -p reference=map.pcd -p topics.points=/lidar/points',
     )
     command.add_argument(
         '--params', metavar='FILE', help='ROS 2 parameter file (docs/parameters.md)'
@@ -106,10 +110,14 @@ def _add_run(commands):
         metavar='NAME=VALUE',
         action='append',
         default=[],
-        help='set one parameter; wins over the file; may be repeated',
+        help='set one parameter, use_sim_time too; wins over the file; may be repeated',
     )
     command.add_argument('--name', default='localizer', help='node name (default: %(default)s)')
-    command.add_argument('--namespace', default='/', help='default: %(default)s')
+    command.add_argument(
+        '--namespace',
+        default='/',
+        help='of the node and its relative topics (default: %(default)s)',
+    )
     command.add_argument(
         '--log-level',
         default='info',
@@ -128,10 +136,17 @@ def _add_play(commands):
     command.add_argument('bag', metavar='BAG', help='recording')
     command.add_argument('--rate', type=float, default=1.0, help='speed (default: %(default)g)')
     command.add_argument(
-        '--topic', metavar='TOPIC', action='append', help='play this one; may be repeated'
+        '--topic',
+        metavar='TOPIC',
+        action='append',
+        help='play this one; may be repeated (default: all)',
     )
     command.add_argument('--loop', action='store_true', help='begin again at the end')
-    command.add_argument('--clock', action='store_true', help="publish the bag's time on /clock")
+    command.add_argument(
+        '--clock',
+        action='store_true',
+        help="publish the bag's time on /clock, for a node with use_sim_time",
+    )
     command.add_argument(
         '--drop-parent',
         default='',

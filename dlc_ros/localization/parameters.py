@@ -175,7 +175,9 @@ def markdown_page():
         'Made by `python -m dlc_ros.localization.parameters > docs/parameters.md` from the '
         'declarations in\n`dlc_ros/localization/declarations.py` and '
         '`dlc_ros/registration/options.py`. Both nodes and the YAML check use\nthe same '
-        'declarations. "live" parameters may be set while the node runs.\n\n' + markdown_table()
+        'declarations. "live" parameters may be set while the node runs. Beside these each node '
+        'has `use_sim_time`\n(bool, default `false`): take the time from `/clock`.\n\n'
+        + markdown_table()
     )
 
 

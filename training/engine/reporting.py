@@ -140,6 +140,7 @@ def _curves(folder, step):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise DlcError(
-            'tensorboard is not installed; pip install tensorboard, or set tensorboard=false'
+            'tensorboard is not installed; pip install tensorboard, or set tensorboard=false '
+            '(dlc-retrain: --set tensorboard=false)'
         ) from None
     return SummaryWriter(str(folder), purge_step=step or None)
