@@ -245,7 +245,7 @@ def make_folder(out):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DlcError(f'cannot make the folder {folder}: {error.strerror}') from None
+        raise DlcError(f'cannot make the folder {folder}: {error.strerror}; see --out') from None
     if (folder / 'recording').exists():
         raise DlcError(f'{folder} holds the results of another run; name a new folder with --out')
     if out is None:
