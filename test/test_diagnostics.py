@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from rig import REJECTED, Rig, at, object_rig, odom_from_base, seen
 
 from dlc_ros.localization import diagnostic_keys
 from dlc_ros.localization.decision import Decision
+from dlc_ros.localization.device import device_memory_mib
 from dlc_ros.localization.diagnostics import Monitor
 from dlc_ros.localization.limits import ERROR, OK, STALE, WARN
 from dlc_ros.localization.output import Output, PoseEstimate
@@ -365,3 +366,12 @@ def test_memory_is_that_of_this_process(monitor):
     after = float(entries(monitor)['device'].values['process memory [MiB]'])
     assert after - before == pytest.approx(64, abs=16)
     assert held[-1] == 1.0
+
+
+def test_the_device_can_be_asked_while_torch_is_being_imported(monkeypatch):
+    """As another thread does that loads a reference: modules are listed before they are whole."""
+    half = ModuleType('torch')
+    monkeypatch.setitem(sys.modules, 'torch', half)
+    assert device_memory_mib() is None
+    half.cuda = ModuleType('torch.cuda')
+    assert device_memory_mib() is None

@@ -20,7 +20,8 @@ def process_memory_mib():
 def device_memory_mib():
     """Memory of the CUDA device that torch holds now and held at most [MiB]; None without one."""
     # A node without a predictor never loads torch, and asking must not create a CUDA context.
-    torch = sys.modules.get('torch')
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = getattr(sys.modules.get('torch'), 'cuda', None)
+    is_initialized = getattr(cuda, 'is_initialized', None)  # absent while torch is being imported
+    if is_initialized is None or not is_initialized():
         return None
-    return torch.cuda.memory_allocated() / _MIB, torch.cuda.max_memory_allocated() / _MIB
+    return cuda.memory_allocated() / _MIB, cuda.max_memory_allocated() / _MIB
