@@ -9,7 +9,6 @@ import numpy as np
 import psutil
 import pytest
 from mutations import CLOUD, FORMATS, as_message, layout, mutate_bytes, mutate_values, serialized
-from scipy.stats import chi2
 from wire import room
 
 pytest.importorskip('rosbags')
@@ -21,7 +20,7 @@ from dlc_ros.localization.localizer import Localizer  # noqa: E402
 from dlc_ros.localization.parameters import from_flat  # noqa: E402
 from dlc_ros.node.definitions import distro_typestore  # noqa: E402
 from dlc_ros.node.pointcloud2 import MessageCloud, points_from_message  # noqa: E402
-from dlc_ros.registration.se3 import exp_so3, log_so3, rotation_angle_deg  # noqa: E402
+from dlc_ros.registration.se3 import exp_so3, rotation_angle_deg  # noqa: E402
 
 SECOND = 10**9
 # Resident memory in steady state moves by pages that allocators keep; a leak does not stop here.
@@ -113,12 +112,9 @@ class Pipeline:
 
     def feed(self, message, stamp_ns):
         """Transforms that follow from a message."""
-        return self.answer(message, stamp_ns).transforms
-
-    def answer(self, message, stamp_ns):
-        """Output that follows from a message."""
         cloud = MessageCloud(message)
-        return self.localizer.on_cloud(stamp_ns, message.header.frame_id, cloud, stamp_ns)
+        output = self.localizer.on_cloud(stamp_ns, message.header.frame_id, cloud, stamp_ns)
+        return output.transforms
 
     def counts(self, task='input'):
         """Diagnostics of a task as a dict."""
@@ -134,17 +130,6 @@ def is_room(transform):
         rotation_angle_deg(transform.matrix, np.eye(4)) < 1.0
         and np.linalg.norm(transform.matrix[:3, 3]) < 0.02
     )
-
-
-def may_be_room(pose):
-    """
-    Whether the camera is where a pose and its covariance say, and that is about where it is.
-
-    A few hundred points that are left of a cloud, of a floor and one wall, say little of a room.
-    """
-    error = np.concatenate([pose.matrix[:3, 3], log_so3(pose.matrix)])
-    said = error @ np.linalg.solve(pose.covariance, error) < chi2.ppf(0.999, 6)
-    return said and np.linalg.norm(error[:3]) < 0.05
 
 
 def garbage(rng, points):
@@ -175,8 +160,7 @@ def test_no_transform_comes_from_garbage(scenario, tmp_path):
     Garbage between good clouds, so that there is a state that garbage could spoil.
 
     Half of the clouds are garbage in themselves, half are good clouds whose message was damaged;
-    of these some are harmless (a coordinate changed), and then the answer must be the true one, as
-    exactly as it claims to be.
+    of these some are harmless (a coordinate changed), and then the answer must be the true one.
     """
     rng = np.random.default_rng(2)
     pipeline = Pipeline(tmp_path, room(2400))
@@ -190,14 +174,10 @@ def test_no_transform_comes_from_garbage(scenario, tmp_path):
         stamp_ns += SECOND // 10
         kind = 'good' if number % 10 == 0 else ('garbage', 'damaged')[number % 2]
         message, note = _make(kind, pipeline.store, rng, good)
+        transforms = pipeline.feed(message, stamp_ns) if message is not None else ()
         sent[kind] += 1
-        if message is None:
-            continue
-        output = pipeline.answer(message, stamp_ns)
-        placed[kind] += len(output.transforms)
-        answers = zip(output.transforms, output.poses, strict=True)
-        right = all(is_room(transform) or may_be_room(pose) for transform, pose in answers)
-        if kind == 'garbage' and output.transforms or not right:
+        placed[kind] += len(transforms)
+        if kind == 'garbage' and transforms or not all(map(is_room, transforms)):
             wrong.append((number, kind, note))
     growth = resident() / before - 1.0
     scenario.saw(
