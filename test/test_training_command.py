@@ -104,6 +104,15 @@ def test_fewer_steps_than_are_done_train_no_more(ten, tmp_path):
     assert load_weights(weights).card['steps'] == 10
 
 
+@pytest.mark.parametrize(('objective', 'warm_up', 'told'), [
+    ('dlc', 0, False), ('dlc', 1, True), ('none', 1, False),
+])  # fmt: skip
+def test_an_objective_that_never_acts_is_told(tmp_path, capsys, objective, warm_up, told):
+    arguments = ('--objective', objective, f'objective.warm_up={warm_up}', 'optimiser.steps=2')
+    assert train(tmp_path, *QUICK, *arguments) == 0
+    assert ('does nothing in 2 steps' in capsys.readouterr().err) == told
+
+
 @pytest.mark.parametrize('objective', OBJECTIVES)
 def test_every_objective_trains_by_its_name(tmp_path, objective):
     arguments = ('--objective', objective, 'optimiser.steps=4', 'data.kinds={crop: 1}')

@@ -116,6 +116,22 @@ def test_comparison_is_fair_and_is_not_done_twice(tmp_path, capsys):
     assert {len(run['registration']['success']) for run in result['runs']} == {2}
 
 
+@pytest.mark.parametrize('warm_up', [3, 4, 5])
+def test_objectives_that_would_never_act_are_not_compared(tmp_path, capsys, warm_up):
+    """In the last of four steps an objective acts if the warm-up ends before it."""
+    arguments = ('--compare', '1', '--objectives', 'dlc', '--equal', 'time')
+    assert study(tmp_path, *arguments, f'objective.warm_up={warm_up}') == 2
+    one_line(capsys.readouterr(), 'objective dlc does nothing in 4 steps', 'objective.warm_up')
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_comparison_at_equal_time_of_a_single_step_that_counts(tmp_path):
+    arguments = ('--compare', '1', '--objectives', 'dlc', '--equal', 'time')
+    assert study(tmp_path, *arguments, 'objective.warm_up=2') == 0
+    rows = json.loads((tmp_path / 'comparison.json').read_text())['rows']
+    assert [row['budget'] for row in rows] == ['steps', 'steps', 'time', 'time']
+
+
 def test_the_warm_up_is_trained_once_and_batches_are_made_once(tmp_path, monkeypatch):
     kept = f'data.keep={tmp_path / "batches"}'
     settings = (*SMALL, 'objective.warm_up=2', 'objective.ramp=1', 'data.workers=0')
@@ -136,12 +152,14 @@ def test_the_warm_up_is_trained_once_and_batches_are_made_once(tmp_path, monkeyp
             assert torch.equal(value, shared[key])
 
 
-def test_from_trained_weights_only_what_is_an_objectives_own_is_tuned(tmp_path):
+def test_from_trained_weights_only_what_is_an_objectives_own_is_tuned(tmp_path, capsys):
     held = tmp_path / 'held.safetensors'
     small = load_config('smoke').net.model_dump()
     save_weights(held, DescriptorNet(NetOptions(**small)), {})
-    arguments = ('--objectives', 'none,awp', f'initial_weights={held}', 'optimiser.steps=1')
-    assert study(tmp_path, '--tune', '2', *arguments) == 0
+    arguments = ('--objectives', 'none,awp', f'initial_weights={held}', 'optimiser.steps=2')
+    assert study(tmp_path / 'late', '--tune', '2', *arguments) == 2
+    one_line(capsys.readouterr(), 'objective awp does nothing in 2 steps', 'objective.warm_up')
+    assert study(tmp_path, '--tune', '2', *arguments, 'objective.warm_up=0') == 0
     result = json.loads((tmp_path / 'tuning.json').read_text())
     assert result['none']['best'] == {}
     assert len(result['none']['trials']) == 1

@@ -48,11 +48,17 @@ def compare(
     :param tuned: dict objective -> overrides, from :func:`dlc_training.tuning.read_best`.
     :param budgets: what is equal, ``steps``, ``time`` or both; time is measured over equal steps.
     :return: the result, as written to ``comparison.json``.
+    :raises ParameterError: there are too few steps to time, or to tell the objectives apart.
+    :raises FileError: ``out`` cannot be written.
     """
     whole = make_config([])
     if whole.optimiser.steps < 2:
         raise ParameterError('optimiser.steps: at least 2 steps tell how long one takes')
     objectives = ['none', *(name for name in objectives if name != 'none')]
+    for name in objectives[1:]:
+        config = make_config([f'objective.name={name}', *(tuned or {}).get(name, ())])
+        if config.idle:
+            raise ParameterError(config.idle)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -137,6 +137,17 @@ class TrainingConfig(_Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
 
+    @property
+    def idle(self):
+        """Why the objective never acts, as a sentence; empty where it does, and for ``none``."""
+        steps, warm_up = self.optimiser.steps, self.objective.warm_up
+        if self.objective.name == 'none' or warm_up + 1 < steps:
+            return ''
+        return (
+            f'objective {self.objective.name} does nothing in {steps} steps, since '
+            f'objective.warm_up is {warm_up}; lower it or raise optimiser.steps'
+        )
+
 
 def load_config(path=None, overrides=()):
     """

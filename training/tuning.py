@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 
-from dlc_ros.errors import DlcError, FileError
+from dlc_ros.errors import DlcError, FileError, ParameterError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.engine import Interrupted, Trainer, TrainingStopped
 from dlc_training.evaluate.runner import write_text
@@ -76,6 +76,7 @@ def tune(make_config, objectives, trials, out, pairs, progress=True):
     :param pairs: held-out pairs that a trial is judged on.
     :return: dict by objective: ``best`` (overrides), ``score`` and ``trials``.
     :raises FileError: ``out`` cannot be written, or its trials had other settings or pairs.
+    :raises ParameterError: from trained weights, when the warm-up leaves an objective no step.
     """
     optuna = _optuna()
     try:
@@ -94,6 +95,8 @@ def tune(make_config, objectives, trials, out, pairs, progress=True):
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
         )
         config = make_config([f'objective.name={name}'])
+        if config.idle and config.initial_weights:  # else the warm-up is what is tuned
+            raise ParameterError(config.idle)
         _refuse_others(study, config, pairs, out)
         _repeat_what_was_cut_off(optuna, study)
         # From trained weights, none has nothing to choose: its trials would be one and the same.

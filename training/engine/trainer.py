@@ -72,6 +72,8 @@ class Trainer:
         """
         steps, started = self.config.optimiser.steps, time.monotonic() - self.seconds
         with self._report(progress) as report, Interruption() as interruption:
+            if self.config.idle:
+                report.say(self.config.idle)
             self._micro = MicroBatches(
                 self.config.optimiser.batch // self.processes.world, report.say
             )
