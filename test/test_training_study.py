@@ -109,6 +109,12 @@ def test_comparison_is_fair_and_is_not_done_twice(tmp_path, capsys):
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('checkpoint.pt')}
     assert study(tmp_path, *arguments) == 0
     assert {path: path.stat().st_mtime_ns for path in written} == written
+    # What a crash left of a score is no score: the network is judged again.
+    for damage in ('', '{"st', '[]', '{}'):
+        (tmp_path / 'sam-steps-seed2' / 'score.json').write_text(damage)
+        assert study(tmp_path, *arguments, '--equal', 'steps') == 0
+    again = json.loads((tmp_path / 'comparison.json').read_text())
+    assert again['runs'] == result['runs'][: len(again['runs'])]
     # Judged on other pairs, the same networks are judged again, not quoted.
     assert study(tmp_path, *arguments, '--pairs', '2', '--equal', 'steps') == 0
     result = json.loads((tmp_path / 'comparison.json').read_text())

@@ -20,6 +20,7 @@ from dlc_training.engine import Trainer
 from dlc_training.evaluate.runner import write_text
 from dlc_training.evaluate.statistics import paired_difference
 from dlc_training.model_card import model_card
+from dlc_training.recordings.files import read_json
 from dlc_training.validation import ANGLES, COMPARISON, LENGTH, Validation
 
 RESULT, TABLE = 'comparison.json', 'comparison.md'
@@ -153,11 +154,11 @@ def _run(config, folder, validation, progress, begin):
     :param begin: configuration and folder of the warm-up of another run, or None.
     """
     score = folder / 'score.json'
-    if score.exists():
-        kept = json.loads(score.read_text())
-        same = kept['configuration'] == json.loads(config.model_dump_json())
-        if same and len(kept['registration']['success']) == len(validation):
-            return {key: value for key, value in kept.items() if key != 'configuration'}
+    configuration = json.loads(config.model_dump_json())
+    kept = read_json(score)
+    if isinstance(kept, dict) and kept.pop('configuration', None) == configuration:
+        if len(kept['registration']['success']) == len(validation):
+            return kept
     trainer = Trainer(config, folder)
     if begin and trainer.step == 0 and _before_acting(begin[0]) == _before_acting(config):
         trainer.begin_from(begin[1], begin[0])
@@ -178,7 +179,6 @@ def _run(config, folder, validation, progress, begin):
         'rays': validation.rays(weights),
         'registration': validation.registration(weights),
     }
-    configuration = json.loads(config.model_dump_json())
     write_text(score, json.dumps({**found, 'configuration': configuration}) + '\n')
     return found
 
