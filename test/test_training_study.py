@@ -197,6 +197,12 @@ def test_shipped_weights_beat_random_ones_on_held_out_pairs(tmp_path):
     assert right.any()
 
 
+def test_storage_that_is_none(tmp_path, capsys):
+    (tmp_path / 'tuning.db').write_text('no data base')
+    assert study(tmp_path, '--tune', '1', '--objectives', 'none') == 2
+    one_line(capsys.readouterr(), 'tuning.db cannot be used', 'not a database', 'another --out')
+
+
 def test_tuned_settings_that_are_none(tmp_path, capsys):
     (tmp_path / 'notes.json').write_text('[1, 2]')
     assert study(tmp_path, '--compare', '1', '--tuned', str(tmp_path / 'notes.json')) == 2

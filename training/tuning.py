@@ -11,10 +11,12 @@ by the same command.
 import hashlib
 import json
 import shutil
+from contextlib import contextmanager
 
 from dlc_ros.errors import DlcError, FileError, ParameterError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.engine import Interrupted, Trainer, TrainingStopped
+from dlc_training.engine.checkpoint import one_line
 from dlc_training.evaluate.runner import write_text
 from dlc_training.validation import TUNING, Validation
 
@@ -84,30 +86,11 @@ def tune(make_config, objectives, trials, out, pairs, progress=True):
     except OSError as error:
         raise FileError(f'cannot write in {out}: {error.strerror}; use another --out') from None
     validation, result = Validation(pairs, TUNING), {}
-    for name in objectives:
-        seed = make_config([]).seed
-        study = optuna.create_study(
-            study_name=name,
-            storage=f'sqlite:///{out / STORAGE}',
-            direction='maximize',
-            load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=seed),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
-        )
-        config = make_config([f'objective.name={name}'])
-        if config.idle and config.initial_weights:  # else the warm-up is what is tuned
-            raise ParameterError(config.idle)
-        _refuse_others(study, config, pairs, out)
-        _repeat_what_was_cut_off(optuna, study)
-        # From trained weights, none has nothing to choose: its trials would be one and the same.
-        wanted = 1 if name == 'none' and config.initial_weights else trials
-        while _finished(study) < wanted:
-            # The sampler draws anew for each trial: continued, it may not repeat its first draws.
-            study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
-            _one_trial(optuna, study, make_config, out, validation, progress)
-        result[name] = _summary(optuna, study, make_config)
-        write_text(out / RESULT, json.dumps(result, indent=1) + '\n')
-        write_text(out / TABLE, table(result))
+    with _told_of_storage(optuna, out):
+        for name in objectives:
+            result[name] = _study(optuna, name, make_config, trials, out, validation, progress)
+            write_text(out / RESULT, json.dumps(result, indent=1) + '\n')
+            write_text(out / TABLE, table(result))
     return result
 
 
@@ -145,6 +128,44 @@ def read_best(path):
         raise FileError(f'cannot read {path}: {error.strerror}') from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise FileError(f'{path} is no result of dlc-train --tune; give its {RESULT}') from None
+
+
+def _study(optuna, name, make_config, trials, out, validation, progress):
+    """Go on with the study of one objective until it has its trials; its part of the result."""
+    config = make_config([f'objective.name={name}'])
+    if config.idle and config.initial_weights:  # else the warm-up is what is tuned
+        raise ParameterError(config.idle)
+    seed = config.seed
+    study = optuna.create_study(
+        study_name=name,
+        storage=f'sqlite:///{out / STORAGE}',
+        direction='maximize',
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
+    )
+    _refuse_others(study, config, len(validation), out)
+    _repeat_what_was_cut_off(optuna, study)
+    # From trained weights, none has nothing to choose: its trials would be one and the same.
+    wanted = 1 if name == 'none' and config.initial_weights else trials
+    while _finished(study) < wanted:
+        # The sampler draws anew for each trial: continued, it may not repeat its first draws.
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+        _one_trial(optuna, study, make_config, out, validation, progress)
+    return _summary(optuna, study, make_config)
+
+
+@contextmanager
+def _told_of_storage(optuna, out):
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
+        raise FileError(
+            f'{out / STORAGE} cannot be used ({one_line(error.__cause__ or error)}); make room, '
+            'or use another --out'
+        ) from None
 
 
 def _one_trial(optuna, study, make_config, out, validation, progress):
