@@ -239,6 +239,12 @@ def test_a_file_of_shapes_is_taken_in_turn_and_scaled_into_the_unit_sphere(tmp_p
         ({'points': np.zeros((4, 3))}, 'needs an array "points"'),
         ({'points': np.full((1, 9, 3), np.nan)}, 'NaN or Inf'),
         ({'points': np.array([{}, {}], dtype=object)}, 'not a readable npz'),
+        (b'', 'not a readable npz'),
+        (b'\x93NUMPY an array alone', 'not a readable npz'),
+        ({'points': np.full((1, 9, 3), 'x')}, 'no numbers'),
+        ({'points': np.zeros((2, 0, 3))}, 'needs an array "points"'),
+        ({'points': np.ones((2, 9, 3))}, 'is one point'),
+        ({'points': np.eye(3)[None].repeat(2, 0), 'name': np.array(['a'])}, 'of the 2 shapes'),
     ],
 )
 def test_a_bad_file_of_shapes_is_one_line(tmp_path, content, message):
@@ -250,6 +256,21 @@ def test_a_bad_file_of_shapes_is_one_line(tmp_path, content, message):
     with pytest.raises(FileError, match=message) as error:
         open_shapes(str(path), 0)
     assert '\n' not in str(error.value)
+
+
+def test_a_damaged_file_of_shapes_is_one_line(tmp_path):
+    """Bits that flipped in the heads and the packed numbers fail in zip, zlib and numpy."""
+    rng, path = np.random.default_rng(0), tmp_path / 'shapes.npz'
+    np.savez_compressed(path, points=rng.normal(size=(2, 50, 3)))
+    whole, refused = path.read_bytes(), 0
+    for place in rng.integers(0, len(whole), 150):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        try:
+            open_shapes(str(path), 0)
+        except FileError as error:
+            assert '\n' not in str(error)
+            refused += 1
+    assert refused > 100
 
 
 def test_too_few_samples_for_disjoint_samplings_is_one_line():

@@ -26,6 +26,14 @@ def at_least(least, kind=int):
     return number
 
 
+def percent(text):
+    """Argument type: a number in 0..100."""
+    value = float(text)
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f'{text} is not within 0..100')
+    return value
+
+
 def add_seed(command):
     """``--seed``."""
     command.add_argument(

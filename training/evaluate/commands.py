@@ -15,6 +15,7 @@ from dlc_training.evaluate.arguments import (
     add_weights,
     add_work,
     at_least,
+    percent,
 )
 from dlc_training.evaluate.methods import METHODS
 from dlc_training.evaluate.protocols import PROTOCOLS
@@ -249,7 +250,7 @@ def _calibrate_arguments(parser):
 def _add_false_rejects(parser):
     parser.add_argument(
         '--false-rejects',
-        type=at_least(0.0, float),
+        type=percent,
         default=10.0,
         metavar='PERCENT',
         help='of the right answers that a confidence of one half rejects (default %(default)s)',

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from dlc_ros.errors import ParameterError
 from dlc_training.evaluate import ambiguity
 from dlc_training.evaluate.crops import SO3_BINS, rpmnet_crop_pair, self_pair, so3_crop_pair
 from dlc_training.evaluate.metrics import STRICT, SUCCESS
@@ -56,6 +57,12 @@ class Protocol:
             yield self.draw(shapes, index, seed, pairs_per_bin)
 
 
+def _maps(text, seed):
+    if text != 'generated':
+        raise ParameterError(f'--shapes {text}: scan-to-map is of generated places alone')
+    return Maps(seed)
+
+
 _INITIAL = 'initial rotation [deg]'
 PROTOCOLS = {
     'so3-crop': Protocol(
@@ -93,7 +100,7 @@ PROTOCOLS = {
         success=(1.0, 0.2),
         strict=(0.5, 0.05),
         length_unit='m',
-        shapes=lambda text, seed: Maps(seed),
+        shapes=_maps,
         is_ambiguous=None,
         unit=5.0,
         upright=True,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -90,24 +90,34 @@ class FileShapes:
         :raises FileError: the file is missing, damaged or holds something else.
         """
         path = Path(path)
+        if not path.exists():
+            raise FileError(f'{path}: no such file; --shapes takes "generated" or an npz file')
         try:
+            if not is_zipfile(path):
+                raise ValueError('an npz is a zip file')
             with np.load(path, allow_pickle=False) as file:
                 content = {key: file[key] for key in file.files}
-        except FileNotFoundError:
-            raise FileError(
-                f'{path}: no such file; --shapes takes "generated" or an npz file'
-            ) from None
-        except (OSError, ValueError, BadZipFile, AttributeError) as error:
-            raise FileError(f'{path}: not a readable npz file ({error})') from None
+        # A damaged file can fail in any way: in zip, in zlib, in the head of an array.
+        except Exception as error:
+            words = ' '.join(str(error).split())
+            raise FileError(f'{path}: not a readable npz file ({words})') from None
         points = content.get('points')
-        if points is None or points.ndim != 3 or points.shape[2] < 3 or len(points) == 0:
+        if points is None or points.ndim != 3 or points.shape[2] < 3 or points.size == 0:
             raise FileError(
                 f'{path}: needs an array "points" of shape (shapes, samples, 3 or more)'
             )
+        if points.dtype.kind not in 'fiu':
+            raise FileError(f'{path}: "points" are no numbers but {points.dtype}')
         points = points[:, :, :3].astype(float)
         if not np.isfinite(points).all():
             raise FileError(f'{path}: "points" holds NaN or Inf; remove them first')
+        if (points == points[:, :1]).all((1, 2)).any():
+            raise FileError(f'{path}: a shape of "points" is one point; remove it first')
         names = content.get('name', [f'shape_{i}' for i in range(len(points))])
+        if np.shape(names) != (len(points),):
+            raise FileError(
+                f'{path}: needs a "name" for each of the {len(points)} shapes, or none'
+            )
         return cls(
             path.stem, np.stack([_in_unit_sphere(p) for p in points]), tuple(map(str, names))
         )
