@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip('matplotlib', reason='matplotlib is not installed')
 
 from dlc_ros.errors import FileError  # noqa: E402
+from dlc_training.evaluate import figures  # noqa: E402
 from dlc_training.evaluate.page import page, read_result, tables, write_result  # noqa: E402
 
 
@@ -70,6 +71,33 @@ def test_a_page_stands_alone_and_shows_every_result():
     assert checked.open == [] and checked.images == 8
     assert '<script' not in text and 'second &lt;script&gt;' in text
     assert 'success of &lt;ours&gt;' in text and 'a &amp; b' in text
+
+
+def lines_of_success(content):
+    """Heights of the curves of success by bin, one a method, and their names."""
+    figure, _ = figures.draw(content)[0]
+    curves = figure.axes[0].get_lines()
+    return [(curve.get_label(), curve.get_ydata()) for curve in curves]
+
+
+def test_a_bin_without_a_clear_pair_is_a_gap():
+    content = pairs_result()
+    for row in content['methods'].values():
+        row['success_by_bin'] = {**row['success_by_bin'], '180': share(0, 0)}
+    for label, heights in lines_of_success(content):
+        np.testing.assert_array_equal(heights, [75, 50, np.nan])
+        assert label.endswith('62 %')
+
+
+@pytest.mark.filterwarnings('error')
+def test_a_result_without_a_clear_pair_is_shown():
+    content = pairs_result()
+    content['pairs'] = [{'ambiguous': True}] * 8
+    for row in content['methods'].values():
+        row['success'] = share(0, 0)
+        row['success_by_bin'] = dict.fromkeys(row['success_by_bin'], share(0, 0))
+    assert page([content]).count('<img') == 4
+    assert [label[-1] for label, _ in lines_of_success(content)] == ['-', '-']
 
 
 def test_markdown_tables_become_tables():

@@ -87,7 +87,7 @@ def explanation(rows):
     :param rows: list of what :func:`explain` returned for failed pairs.
     """
     counts = Counter(row['outcome'] for row in rows)
-    lines = [f'{len(rows)} failures of dlc_ros on clear pairs:']
+    lines = [f'{len(rows)} failures of dlc_ros on clear pairs{":" if rows else ""}']
     for outcome, meaning in OUTCOMES.items():
         chosen = [row for row in rows if row['outcome'] == outcome]
         if not chosen:

@@ -28,12 +28,15 @@ def _success(content):
     places = np.arange(len(edges))
     for name, row in content['methods'].items():
         shares = [row['success_by_bin'][edge] for edge in edges]
-        rates = np.array([100 * s['hits'] / max(s['of'], 1) for s in shares])
+        # A bin without a clear pair is a gap, not a failure.
+        rates = np.array([100 * s['hits'] / s['of'] if s['of'] else np.nan for s in shares])
         low, high = 100 * np.array([s['interval'] for s in shares]).T
         label = f'{content["labels"].get(name, name)}  {_overall(row)}'
         axes.plot(places, rates, marker='o', ms=4, color=shades[name], label=label, **_style(name))
         if name == 'dlc_ros':
-            axes.fill_between(places, low, high, color=shades[name], alpha=0.14, lw=0)
+            axes.fill_between(
+                places, low, high, np.isfinite(rates), color=shades[name], alpha=0.14, lw=0
+            )
     axes.set(
         xlabel=content['bin_label'],
         ylabel='success [%]',
@@ -51,7 +54,7 @@ def _success(content):
 
 def _overall(row):
     share = row['success']
-    return f'{100 * share["hits"] / max(share["of"], 1):.0f} %'
+    return f'{100 * share["hits"] / share["of"]:.0f} %' if share['of'] else '-'
 
 
 def _errors(content):
@@ -95,12 +98,12 @@ def _confidence(content):
               label=['right', 'wrong'])  # fmt: skip
     left.set(xlabel='confidence', ylabel='pairs', title='what the gate says of each answer')
     left.legend(fontsize=9)
-    thresholds = np.unique(np.concatenate([sure, [0.0]]))
-    accepted = np.array([(sure >= t).mean() for t in thresholds])
+    thresholds = np.unique(np.concatenate([sure, [0.0, 0.5]]))
+    accepted = np.array([np.sum(sure >= t) / max(len(sure), 1) for t in thresholds])
     wrong = np.array([np.sum((sure >= t) & ~solved) / max((sure >= t).sum(), 1)
                       for t in thresholds])  # fmt: skip
     right.plot(100 * accepted, 100 * wrong, color='#1859b7', lw=2)
-    at = np.argmin(np.abs(thresholds - 0.5))
+    at = np.searchsorted(thresholds, 0.5)
     right.plot(100 * accepted[at], 100 * wrong[at], 'o', color='#1859b7')
     right.annotate(' min_confidence 0.5', (100 * accepted[at], 100 * wrong[at]), fontsize=9,
                    va='bottom', ha='right')  # fmt: skip
