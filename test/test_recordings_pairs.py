@@ -1,5 +1,7 @@
 """Which scans are for what, maps made of them, and the pairs that are learned from."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,8 +9,10 @@ pytest.importorskip('rosbags')
 
 from recordings import drive, indexed, turned  # noqa: E402
 from scipy.spatial import cKDTree  # noqa: E402
+from training_runs import QUICK, train  # noqa: E402
 
 from dlc_ros.errors import FileError  # noqa: E402
+from dlc_ros.registration.weights import load_weights  # noqa: E402
 from dlc_training.recordings import index as index_module  # noqa: E402
 from dlc_training.recordings import pairs as recorded_pairs  # noqa: E402
 from dlc_training.recordings.map_building import (  # noqa: E402
@@ -167,6 +171,24 @@ def test_processes_see_the_same_batches_whatever_their_number(pairs):
         for name in ('rotation', 'translation'):
             both = np.concatenate([halves[rank][step][name].numpy() for rank in range(2)])
             assert (both == batch[name].numpy()).all()
+
+
+def test_card_of_weights_names_the_recordings_and_not_where_they_lie(pairs, tmp_path):
+    settings = [
+        f'data.recordings=["{pairs}"]', 'data.kinds={crop: 1, recorded: 3}', 'optimiser.batch=4',
+        f'data.keep={tmp_path / "batches"}', 'optimiser.steps=1',
+    ]  # fmt: skip
+    assert train(tmp_path, *QUICK, *settings) == 0
+    card = load_weights(tmp_path / 'weights.safetensors').card
+    assert card['data'] == 'pairs of pairs; beside them generated solids and rooms'
+    assert "'data.recordings=[pairs]'" in card['command'] and 'batches' not in card['command']
+    assert card['configuration']['data']['recordings'] == ['pairs']
+    assert str(tmp_path.parent) not in json.dumps(card)
+    settings = [f'initial_weights={tmp_path / "weights.safetensors"}', 'optimiser.steps=1']
+    assert train(tmp_path / 'on', *QUICK, *settings) == 0
+    then = load_weights(tmp_path / 'on' / 'weights.safetensors').card
+    assert then['data'].endswith('no recorded or downloaded data; before that, see continued_from')
+    assert then['continued_from']['data'] == card['data']
 
 
 def test_pairs_that_are_not_there_are_one_clear_error(tmp_path):

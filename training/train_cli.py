@@ -5,6 +5,8 @@ import os
 import shlex
 from pathlib import Path
 
+import yaml
+
 from dlc_ros.errors import DlcError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.command_line import add_run, exit_code
@@ -201,11 +203,17 @@ def _command(options):
     if options.objective:
         words += ['--objective', options.objective]
     overrides = [_without_folders(text) for text in options.overrides]
-    return shlex.join([*words, '--out', Path(options.out).name, *overrides])
+    return shlex.join([*words, '--out', Path(options.out).name, *filter(None, overrides)])
 
 
 def _without_folders(override):
+    """The same override with names for paths; empty for what changes no weight."""
     key, _, value = override.partition('=')
+    if key == 'data.keep':
+        return ''
+    if key == 'data.recordings':
+        names = [Path(folder).name for folder in yaml.safe_load(value)]
+        return f'{key}=[{", ".join(names)}]'
     return f'{key}={Path(value).name}' if key == 'initial_weights' else override
 
 

@@ -100,7 +100,7 @@ def _train(options, old, quiet):
 
 
 def _card(options, prepared, trainer, old):
-    from dlc_training.train_cli import model_card
+    from dlc_training.model_card import model_card
 
     card = model_card(trainer, options.command_line)
     facts = prepared.index.facts
@@ -109,10 +109,7 @@ def _card(options, prepared, trainer, old):
         f'(content {facts["key"][:12]}), {facts["topic"]}; beside them generated solids and rooms'
     )
     card['recording'] = {what: str(value) for what, value in prepared.facts}
-    # Names, not where they lie on this machine.
-    configuration = card['configuration']
-    configuration['data']['recordings'] = facts['recordings']
-    configuration['initial_weights'] = Path(configuration['initial_weights']).name
+    card['configuration']['data']['recordings'] = facts['recordings']
     card['started_from'] = old.sha256 if old else 'random weights'
     if old and _GATE in old.card:
         card[_GATE] = old.card[_GATE]
