@@ -205,6 +205,10 @@ def _json(result):
             'reason': result.reason,
             'confidence': _finite(result.confidence),
             'covariance': [[_finite(value) for value in row] for row in result.covariance],
+            'inlier_fraction': result.inlier_fraction,
+            'residual_m': _finite(result.residual),
+            'alternatives': [pose.tolist() for pose in result.alternatives],
+            'free_directions': result.free_directions.T.tolist(),
             'stages_ms': {name: _finite(value) for name, value in result.stages.items()},
         }
     )

@@ -66,6 +66,10 @@ def test_register_prints_one_json_object(files, capsys):
         'reason',
         'confidence',
         'covariance',
+        'inlier_fraction',
+        'residual_m',
+        'alternatives',
+        'free_directions',
         'stages_ms',
     }
     transform = np.array(answer['T_target_source'])
@@ -73,6 +77,8 @@ def test_register_prints_one_json_object(files, capsys):
     assert np.linalg.norm(transform[:3, 3] - TARGET_FROM_SOURCE[:3, 3]) < 0.01
     assert answer['accepted'] is True and answer['status'] == 'ACCEPTED'
     assert 0.5 <= answer['confidence'] <= 1.0
+    assert answer['inlier_fraction'] > 0.5 and 0.0 < answer['residual_m'] < 0.02
+    assert answer['alternatives'] == answer['free_directions'] == []
     covariance = np.array(answer['covariance'], dtype=np.float64)
     assert covariance.shape == (6, 6) and (np.linalg.eigvalsh(covariance) > 0.0).all()
     assert all(milliseconds >= 0.0 for milliseconds in answer['stages_ms'].values())

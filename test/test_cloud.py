@@ -72,6 +72,7 @@ def test_rows_with_a_hole_are_dropped():
         (LINE.astype(np.float32), 'one line'),
         (BALL * 1e200, 'out of range'),
         (BALL * 1e12, 'out of range'),
+        ((BALL + [5e5, 5.4e6, 0.0]).astype(np.float32), 'rounded to 0.5 m.*pass float64'),
     ],
 )
 def test_what_is_no_cloud_is_one_line_that_says_why(points, says):
@@ -86,6 +87,17 @@ def test_planes_thin_strips_and_utm_coordinates_are_clouds():
     far = BALL + [500_000.0, 5_400_000.0, 200.0]
     for points in (plane, strip, far, 1e-3 * BALL, 1e4 * BALL):
         np.testing.assert_array_equal(validate_cloud(points), points)
+
+
+def test_float32_is_refused_only_where_it_rounds_too_much():
+    for far, large in ((0.0, 1.0), (1e3, 1.0), (1e5, 30.0), (5e6, 1e3)):
+        points = (large * BALL + [far, 0.0, 0.0]).astype(np.float32)
+        np.testing.assert_array_equal(validate_cloud(points), points)
+    for far, large in ((1e5, 0.1), (5e6, 10.0)):
+        points = large * BALL + [far, 0.0, 0.0]
+        assert len(validate_cloud(points)) == 100
+        with pytest.raises(CloudError, match='float32 coordinates'):
+            validate_cloud(points.astype(np.float32))
 
 
 @pytest.mark.parametrize('length', [1.0, 300.0])

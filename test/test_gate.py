@@ -36,6 +36,11 @@ def test_good_evidence_is_accepted_and_bad_is_not():
     assert 'below 0.50' in verdict.reason
 
 
+def test_what_the_sensor_saw_through_is_named():
+    assert 'saw through 40% of the target' in judge(replace(BAD, crossed=0.4), 0.5).reason
+    assert 'saw through' not in judge(replace(BAD, crossed=0.02), 0.5).reason
+
+
 def test_the_operators_threshold_decides():
     middling = replace(GOOD, confidence=0.6)
     assert judge(middling, 0.59).status is Status.ACCEPTED

@@ -117,6 +117,7 @@ def test_an_initial_pose_that_is_none_is_one_line(registrar, bracket, init):
         (np.full((6, 6), np.nan), r'\(6, 6\)'),
         (None, ''),
         (np.diag([1, 1, 1, 1, 1, -1.0]), 'negative variance'),
+        (np.eye(6) + np.eye(6, k=1) * 0.1, 'not symmetric'),
         ('wide', r'\(6, 6\)'),
     ],
 )
@@ -165,6 +166,31 @@ def test_any_valid_cloud_gets_an_answer(seed, shape, scale, init):
     assert 0.0 <= result.confidence <= 1.0 and result.reason
     rotation = result.transform[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+
+
+def test_a_refused_cloud_with_an_initial_pose_keeps_that(registrar, bracket):
+    tiny, spread = 1e-6 * bracket[0], np.diag([0.04, 0.01, 0.01, 0.1, 0.2, 0.1])
+    result = registrar.register(tiny, NEAR, spread)
+    assert result.status is Status.REJECTED and result.stages.keys() == {'validate', 'reduce'}
+    np.testing.assert_allclose(result.transform, NEAR, atol=1e-12)
+    np.testing.assert_allclose(result.covariance, spread, atol=1e-4)
+
+
+def test_a_place_seen_from_elsewhere_says_that_the_viewpoint_may_be_wrong():
+    rng = np.random.default_rng(0)
+    room = scenes.box(6000, rng, (8.0, 5.0, 3.0))
+    room = np.vstack([room, scenes.box(1500, rng) + [2.0, 1.0, -1.0]])
+    upright = Registrar(room, options=PLAIN.model_copy(update={'upright': True}))
+    scan = room[room[:, 0] > -1.0][::3]
+    scan = scan + rng.normal(scale=0.005, size=scan.shape)
+    assert upright.register(scan, viewpoint=[1.0, -1.0, 0.0]).accepted
+    result = upright.register(scan, np.eye(4), viewpoint=[-20.0, -1.0, 0.0])
+    assert result.status is Status.REJECTED and 'saw through' in result.reason
+
+
+def test_answers_are_compared_as_objects(registrar, bracket):
+    one, other = (registrar.register(bracket[0], NEAR) for _ in range(2))
+    assert one == one and one != other
 
 
 @pytest.mark.parametrize('threshold', [-0.1, 1.1, float('nan'), 'high', [0.5], 1j])

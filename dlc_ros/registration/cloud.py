@@ -14,6 +14,9 @@ _LINE = 1e-4
 _FAR_OFF = 30.0
 # Points that mostly show by themselves that they do not lie on one line.
 _SOME = 1_000
+# Step between neighbouring float32 coordinates, as a share of a cloud's extent, from which they
+# are too coarse for a registration.
+_ROUNDED = 3e-3
 # Voxels, empty ones included, of which a table is kept; beyond, the occupied ones are sorted.
 _TABLE = 2_000_000
 # Largest coordinate [m]: millimetres at the earth's centre pass, garbage bits mostly do not.
@@ -32,7 +35,7 @@ def validate_cloud(points, min_points=30, name='cloud'):
     :param name: what the message calls the cloud.
     :returns: (M, 3) float64, C-contiguous, no NaN or Inf.
     :raises CloudError: not (N, 3), not real numbers, empty, too few finite points, all on one
-        line or in one place.
+        line or in one place, float32 that is too coarse so far from the origin.
     """
     try:
         array = np.asanyarray(points)
@@ -48,6 +51,7 @@ def validate_cloud(points, min_points=30, name='cloud'):
         raise CloudError(f'{name}: empty; at least {min_points} points are needed')
     if array.ndim != 2 or array.shape[1] != 3:
         raise CloudError(f'{name}: expected shape (N, 3), got {array.shape}{_remedy(array.shape)}')
+    single = array.dtype.itemsize == 4 and array.dtype.kind == 'f'
     mask = np.ma.getmaskarray(array) if np.ma.isMaskedArray(array) else None
     with np.errstate(invalid='ignore'):  # a signalling NaN is dropped like any other
         array = np.array(array, dtype=np.float64, order='C')
@@ -64,6 +68,8 @@ def validate_cloud(points, min_points=30, name='cloud'):
             f' {min_points} are needed'
         )
     _refuse_line(array, name)
+    if single:
+        _refuse_rounded(array, name)
     return array
 
 
@@ -92,6 +98,18 @@ def _refuse_line(points, name):
     if spread[1] < _LINE * spread[2]:
         far = few_far_off(points)
         raise CloudError(f'{name}: {far or f"all {len(points)} points lie on one line"}')
+
+
+def _refuse_rounded(points, name):
+    """Raise CloudError if float32 cannot tell where in the cloud its points lie."""
+    magnitude = max(points.max(), -points.min())
+    step = float(np.spacing(np.float32(magnitude)))
+    extent = float(np.ptp(points, axis=0).max())
+    if step > _ROUNDED * extent:
+        raise CloudError(
+            f'{name}: float32 coordinates up to {magnitude:.3g} m are rounded to {step:.2g} m, the'
+            f' cloud is {extent:.3g} m large; pass float64, or subtract an offset before'
+        )
 
 
 def centroid(points):

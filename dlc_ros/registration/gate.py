@@ -13,6 +13,8 @@ _EQUAL_SCORE = 0.02
 _STANDARD_ERRORS = 2.0
 # Motion between two poses, in fine correspondence distances, from which they are two answers.
 _DIFFERENT = 3.0
+# Share of the target that must have been seen through to name it as what is wrong.
+_CROSSED = 0.1
 # Share of a free motion that must be rotation to call it a turn.
 _TURNING = 0.2
 
@@ -59,6 +61,8 @@ class Evidence:
     :param rivals: tuple of :class:`Rival`.
     :param contradicting: share of the points that alone hold the free directions and contradict
         the prior along them, 0..1.
+    :param crossed: share of the target that stands where the sensor looked through, 0..1; 0 where
+        that was not asked.
     :param one_of_many_planes: the source is a plane, the target has others than the one that it
         lies on, and no near prior says which.
     """
@@ -71,6 +75,7 @@ class Evidence:
     radius: float
     rivals: tuple = ()
     contradicting: float = 0.0
+    crossed: float = 0.0
     one_of_many_planes: bool = False
 
 
@@ -143,6 +148,11 @@ def judge(evidence, min_confidence):
 
 def _weakest(evidence):
     """What a person should look at first when a registration is rejected."""
+    if evidence.crossed > _CROSSED:
+        return (
+            f'the sensor saw through {evidence.crossed:.0%} of the target: another place, or a'
+            ' viewpoint that is not where the cloud was seen from'
+        )
     if evidence.inlier_fraction < 0.3:
         return 'too little overlap, or a wrong initial pose'
     if evidence.residual_ratio > 1.5:

@@ -23,6 +23,8 @@ _LEAST_ROTATION = np.radians(1.0)
 _LEAST_LENGTH = 0.01
 # Share of these below which no prior is believed where it is weighed against points.
 _SHARPEST = 0.1
+# By how much of its largest entry a covariance may miss symmetry: float32 sums do.
+_ASYMMETRY = 1e-3
 # Squared Mahalanobis distance (6 degrees of freedom) beyond which one in 10,000 true poses lies.
 _IMPLAUSIBLE = 27.86
 # The same for one in 1,000: what the points say contradicts the prior.
@@ -131,8 +133,11 @@ def _checked_covariance(covariance):
         raise ParameterError(
             'init_covariance: expected a finite (6, 6) matrix in the order x y z roll pitch yaw'
         )
+    largest = np.abs(matrix).max()
+    if np.abs(matrix - matrix.T).max() > _ASYMMETRY * largest:
+        raise ParameterError('init_covariance: is not symmetric, so it is no covariance')
     matrix = symmetric(matrix)
-    if np.linalg.eigvalsh(matrix)[0] < -1e-9 * np.abs(matrix).max(initial=1.0):
+    if np.linalg.eigvalsh(matrix)[0] < -1e-9 * max(largest, 1.0):
         raise ParameterError(
             'init_covariance: has a negative variance; it must be symmetric positive semi-definite'
         )

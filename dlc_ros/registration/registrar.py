@@ -147,7 +147,7 @@ class Registrar:
         clock.lap('validate')
         if mismatch and prior is None:
             # A long search would end in the same words.
-            return self._refused(mismatch, frame, clock)
+            return self._refused(mismatch, frame, prior, clock)
 
         def search():
             origin = seen_from - frame.origin
@@ -165,7 +165,8 @@ class Registrar:
         clock.lap('reduce')
         coarse = self._too_coarse(source.full)
         if coarse:
-            return self._refused(f'{mismatch}; {coarse}' if mismatch else coarse, frame, clock)
+            reason = f'{mismatch}; {coarse}' if mismatch else coarse
+            return self._refused(reason, frame, prior, clock)
         contests = self._contests(source, viewpoint, prior, near, threshold)
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
@@ -229,12 +230,15 @@ class Registrar:
             )
         return ''
 
-    def _refused(self, reason, frame, clock):
-        """A rejection without a search: centroids aligned, nothing known."""
+    def _refused(self, reason, frame, prior, clock):
+        """A rejection without a search: the prior, or centroids aligned and nothing known."""
         spread = np.repeat([self._radius, np.pi / np.sqrt(3.0)], 3)
-        transform = self._given(np.eye(4), frame)
-        covariance = covariance_of_compose(np.eye(4), np.diag(spread**2), inverse(frame.transform))
-        return Registration(transform, covariance, 0.0, Status.REJECTED, reason, clock.stages)
+        local, covariance = np.eye(4), np.diag(spread**2)
+        if prior is not None:
+            local, covariance = prior.transform, prior.belief
+        given = covariance_of_compose(local, covariance, inverse(frame.transform))
+        transform = self._given(local, frame)
+        return Registration(transform, given, 0.0, Status.REJECTED, reason, clock.stages)
 
     def _contests(self, source, viewpoint, prior, near, threshold):
         """Where in the reference a source may lie: a :class:`Contest` for each site."""

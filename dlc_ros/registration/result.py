@@ -19,7 +19,7 @@ class Status(Enum):
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth of being equal
 class Registration:
     """
     Where the source lies in the target's frame, and how far to trust that.

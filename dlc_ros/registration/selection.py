@@ -141,6 +141,7 @@ class Selection:
             radius=self._source.full.radius,
             rivals=self._rivals(chosen, candidates, answer.free, elsewhere),
             contradicting=answer.held,
+            crossed=fit.crossed or 0.0,
             one_of_many_planes=self._is_one_of_many_planes(),
         )
 
