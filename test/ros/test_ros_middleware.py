@@ -80,6 +80,19 @@ def test_ros_lists_a_node_without_ros(start, echo):
     )
 
 
+def test_ros_sees_a_node_without_ros_leave(start):
+    pytest.importorskip('cyclonedds', reason='cyclonedds is not installed')
+    from dlc_ros.node.dds.participant import Participant
+
+    node = start('watching').peer
+    with Participant('guest', domain_id=int(os.environ['ROS_DOMAIN_ID']), interface='lo') as guest:
+        guest.publisher('~/out', 'sensor_msgs/msg/PointCloud2')
+        wait_for(lambda: node.count_publishers('/guest/out') and 'guest' in node.get_node_names())
+    # Of one that did not say so it is known when its lease ends, after 10 s.
+    wait_for(lambda: not node.count_publishers('/guest/out'), 7.0)
+    wait_for(lambda: 'guest' not in node.get_node_names(), 7.0)
+
+
 @pytest.mark.scenario(
     'scenarios', 'clouds of 2.1 MB from rclpy to the embedded node and back', 'rclpy'
 )
