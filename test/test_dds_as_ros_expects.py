@@ -1,10 +1,12 @@
 """What ROS 2 looks for on the wire: message formats, discovery data, type hashes, the graph."""
 
+import socket
 import struct
+import time
 from dataclasses import dataclass
 
 import pytest
-from wire import wait_for
+from wire import SOON, wait_for
 
 pytest.importorskip('cyclonedds')
 pytest.importorskip('rosbags')
@@ -224,3 +226,26 @@ def test_graph_lists_the_node_and_its_endpoints(distro, gid_size):
     # All entities of a participant share the first twelve bytes of its gid.
     assert gid[:12] == writer[:12]
     assert not any(gid[16:])
+
+
+def test_a_participant_asks_again_and_names_itself_when_it_leaves():
+    """Fast DDS asks nobody on loopback, and heeds no farewell without the hash of the key."""
+    key_hash, left = bytes.fromhex('70001000'), bytes.fromhex('7100040000000003')
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late:
+        late.bind(('127.0.0.1', 7410 + 250 * DOMAIN + 2 * 77))  # where a 78th participant would be
+        late.settimeout(SOON)
+
+        def hear(*words):
+            """The next datagram with these bytes."""
+            datagram = late.recv(65536)
+            while not all(word in datagram for word in words):
+                datagram = late.recv(65536)
+            return datagram
+
+        with participant('leaving') as node:
+            guid = node._participant.guid.bytes
+            begin = time.monotonic()
+            for _ in range(5):
+                assert left not in hear(guid[:12])
+            assert time.monotonic() - begin < 60.0, 'Cyclone DDS by itself asks every 30 s'
+        assert key_hash + guid in hear(guid[:12], left)

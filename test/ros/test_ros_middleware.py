@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip('rclpy', reason='source ROS 2 first (docs/ros2.md)')
 
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+from rclpy.utilities import get_rmw_implementation_identifier  # noqa: E402
 from rclpy_harness import wait_for  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 from wire import Process  # noqa: E402
@@ -80,18 +81,41 @@ def test_ros_lists_a_node_without_ros(start, echo):
     )
 
 
+def test_ros_sees_a_node_without_ros_leave(start):
+    pytest.importorskip('cyclonedds', reason='cyclonedds is not installed')
+    from dlc_ros.node.dds.participant import Participant
+
+    node = start('watching').peer
+    with Participant('guest', domain_id=int(os.environ['ROS_DOMAIN_ID']), interface='lo') as guest:
+        guest.publisher('~/out', 'sensor_msgs/msg/PointCloud2')
+        wait_for(lambda: node.count_publishers('/guest/out') and 'guest' in node.get_node_names())
+    # Of one that did not say so it is known when its lease ends, after 10 s.
+    wait_for(lambda: not node.count_publishers('/guest/out'), 7.0)
+    wait_for(lambda: 'guest' not in node.get_node_names(), 7.0)
+
+
 @pytest.mark.scenario(
     'scenarios', 'clouds of 2.1 MB from rclpy to the embedded node and back', 'rclpy'
 )
 def test_big_clouds_there_and_back(start, echo, scenario):
     """Reliable, with the default settings of ROS 2's middleware."""
     node = start('big').peer
-    back = []
-    node.create_subscription(PointCloud2, '/dds/echo/out', back.append, QoSProfile(depth=10))
+    points = np.random.default_rng(5).normal(size=(175_000, 3))
+    back, small = [], []
+    node.create_subscription(
+        PointCloud2,
+        '/dds/echo/out',
+        lambda cloud: (back if cloud.width == len(points) else small).append(cloud),
+        QoSProfile(depth=10),
+    )
     publisher = node.create_publisher(PointCloud2, '/dds/echo/in', QoSProfile(depth=10))
     wait_for(publisher.get_subscription_count)
     wait_for(lambda: node.count_publishers('/dds/echo/out'))
-    points = np.random.default_rng(5).normal(size=(175_000, 3))
+    if get_rmw_implementation_identifier().startswith('rmw_fastrtps'):
+        # Fast DDS knows a subscriber up to a second before Cyclone DDS knows the publisher, and
+        # Cyclone DDS does not ask other makes for what was sent before.
+        hello = node.make_cloud(points[:1], 'lidar', node.get_clock().now())
+        wait_for(lambda: publisher.publish(hello) or small)
     message = node.make_cloud(points, 'lidar', node.get_clock().now())
     count = scenario.size(5, 50)
     for i in range(count):

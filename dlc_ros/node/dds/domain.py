@@ -14,18 +14,22 @@ from dlc_ros.errors import DlcError
 # One datagram per 64 KB of a cloud and room for a whole cloud at the receiver: with the defaults
 # clouds of 2 MB lose samples, with these none were lost up to 4 MB. Where the kernel grants less
 # room (sysctl net.core.rmem_max, 208 KiB on many machines) a reliable publisher is asked within
-# milliseconds, not the usual 100, for what did not fit.
+# milliseconds, not the usual 100, for what did not fit. The hashes of keys are in what is said of
+# a participant or an endpoint that leaves: without them Fast DDS 2.6 does not understand it, and
+# believes that it is there until its lease ends.
 _CONFIG = """<CycloneDDS><Domain>
 <General>{interfaces}{multicast}<MaxMessageSize>65500B</MaxMessageSize>
 <FragmentSize>65000B</FragmentSize></General>
 {discovery}
 <Internal><SocketReceiveBufferSize min="default" max="16MiB"/><NackDelay>10ms</NackDelay>
-<HeartbeatInterval min="5ms" minsched="5ms">20ms</HeartbeatInterval></Internal>
+<HeartbeatInterval min="5ms" minsched="5ms">20ms</HeartbeatInterval>
+<GenerateKeyhash>true</GenerateKeyhash></Internal>
 </Domain></CycloneDDS>"""
 # On loopback participants find each other by asking the ports of this host, whose numbers follow
 # from a participant's index; without multicast there is no port for groups either. They go on
 # asking: by default ports that were silent for a minute are given up, and two processes that were
-# both stopped for longer than a lease (10 s) would never find each other again.
+# both stopped for longer than a lease (10 s) would never find each other again. And they ask every
+# second, not every 30: Fast DDS, told to stay on this host, asks nobody but its multicast group.
 _LOOPBACK_ADDRESS = '127.0.0.1'
 _LOOPBACK = ('lo', 'lo0', _LOOPBACK_ADDRESS)
 _LOOPBACK_MULTICAST = '<AllowMulticast>false</AllowMulticast>'
@@ -33,6 +37,7 @@ _LOOPBACK_DISCOVERY = """<Discovery><ParticipantIndex>auto</ParticipantIndex>
 <MaxAutoParticipantIndex>99</MaxAutoParticipantIndex>
 <InitialLocatorPruneDelay>inf</InitialLocatorPruneDelay>
 <DiscoveredLocatorPruneDelay>inf</DiscoveredLocatorPruneDelay>
+<SPDPInterval>1s</SPDPInterval>
 <Peers><Peer address="localhost"/></Peers></Discovery>"""
 
 # Where DDS listens: DDSI-RTPS 2.5, section 9.6.2.3; ports of higher domains are out of range.
