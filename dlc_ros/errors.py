@@ -27,3 +27,19 @@ class TransformUnavailable(DlcError):
 
 class TransformRefused(DlcError):
     """A transform that would break the tree of frames: a loop, a second parent, not rigid."""
+
+
+def missing_package(error, extras):
+    """
+    What a command says of a package that is not installed, as one line.
+
+    :param error: the ModuleNotFoundError.
+    :param extras: extras of this distribution that bring the package, e.g. ``dds,eval``; None for
+        a package that no extra brings.
+    :raises ModuleNotFoundError: ``error`` itself, of a module of this project: no user's mistake.
+    """
+    package = (error.name or 'a module').split('.')[0]
+    if package in ('dlc_ros', 'dlc_training'):
+        raise error
+    what = f'dlc_ros[{extras}]' if extras else package
+    return f'the Python package {package!r} is missing; install it: pip install "{what}"'
