@@ -12,15 +12,22 @@ EXTRAS = (
 WITHOUT = """
 import sys
 
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {absent!r}:
-            raise ModuleNotFoundError('No module named ' + repr(name), name=name)
+class Without:
+    def __init__(self, finder):
+        self._finder = finder
 
-sys.meta_path.insert(0, Absent())
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
+    def find_spec(self, name, *more):
+        if name.split('.')[0] not in {absent!r}:
+            return self._finder.find_spec(name, *more)
+
+sys.meta_path[:] = map(Without, sys.meta_path)
 from {module} import main
 sys.exit(main({words!r}))
 """
+ROS = 'dlc_ros.cli'
 TRAIN, RETRAIN, EVAL = (
     f'dlc_training.{name}' for name in ('train_cli', 'retrain_cli', 'evaluate.eval_cli')
 )
@@ -48,6 +55,7 @@ def run_without_extras(module, *words, folder):
         (RETRAIN, ('ingest',)),
         (EVAL, ()),
         (EVAL, ('speed',)),
+        (ROS, ('demo',)),
     ],
     ids=lambda part: '-'.join(part) if isinstance(part, tuple) else part,
 )
@@ -67,6 +75,8 @@ def test_help_needs_no_extra(module, command, tmp_path):
         (RETRAIN, ('ingest',), 'training'),
         (EVAL, ('so3-crop', '--pairs', '1', '--out', 'out'), 'eval'),
         (EVAL, ('recording', 'drive'), 'dds,eval'),
+        (ROS, ('demo', '--out', 'out'), 'demo'),
+        (ROS, ('play', 'drive'), 'dds'),
     ],
 )
 def test_extra_that_is_missing_is_named_in_one_line(module, command, extra, tmp_path):
