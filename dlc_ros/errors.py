@@ -18,7 +18,16 @@ class WeightsError(DlcError):
 
 
 class ParameterError(DlcError):
-    """An unknown parameter or a value outside its range."""
+    """
+    An unknown parameter or a value outside its range.
+
+    :param message: what is wrong.
+    :ivar parameter: name of the parameter that is wrong by itself; None if none is.
+    """
+
+    def __init__(self, message, parameter=None):
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class TransformUnavailable(DlcError):
