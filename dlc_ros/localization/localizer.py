@@ -186,7 +186,7 @@ class Localizer:
             without this one; of a static one called again and again, to see whether they left.
         """
         belief = self._belief
-        if child not in belief.children:
+        if child not in belief.children or belief.mode.yields_to(parent):
             return
         with belief.lock:
             wrong = belief.others.heard(parent, child, stamp_ns, static, names)
