@@ -255,8 +255,6 @@ def _run(options):
         with LocalizerNode(parameters, *names, sim_time) as node:
             if node.problems and (parameters.reference or parameters.objects.references):
                 return MISTAKE  # the node has logged what is wrong
-            for problem in node.problems:
-                logging.getLogger(options.name).warning(problem)
             node.run(stopped)
     return INTERRUPTED if stopped.signal == signal.SIGINT else ACCEPTED
 
