@@ -3,7 +3,7 @@
 import re
 import threading
 
-from dlc_ros.errors import DlcError, ParameterError
+from dlc_ros.errors import DlcError, ParameterError, WeightsError
 from dlc_ros.localization.declarations import topic_part
 from dlc_ros.localization.tracker import Tracker
 
@@ -41,6 +41,8 @@ class Loading:
         with self._one_at_a_time:
             try:
                 reference = self._loader.load(name, path)
+            except WeightsError as error:
+                return self._belief.refuse(f'weights not loaded: {error}', name)
             except DlcError as error:
                 return self._belief.refuse(f'reference not loaded: {error}', name)
             with self._belief.lock:
