@@ -111,8 +111,9 @@ class Loading:
         tracker.use(reference)
         if not first:
             return
+        told = self._pose_file.problem
         saved = self._pose_file.pose_in(reference.cloud, belief.parameters.prior)
-        if saved is None and self._pose_file.problem:
+        if self._pose_file.problem != told:
             belief.log.warning(self._pose_file.problem)
         known, which = saved or belief.mode.configured_pose(), 'saved' if saved else 'configured'
         if known is not None:
