@@ -33,9 +33,9 @@ TRAIN, RETRAIN, EVAL = (
 )
 
 
-def run_without_extras(module, *words, folder):
-    """Run a command in a fresh interpreter that finds none of the extras' packages."""
-    code = WITHOUT.format(absent=EXTRAS, module=module, words=words)
+def run_without_extras(module, *words, folder, absent=EXTRAS):
+    """Run a command in a fresh interpreter that finds none of the packages, all of the extras'."""
+    code = WITHOUT.format(absent=absent, module=module, words=words)
     return subprocess.run(
         [sys.executable, '-c', code],
         cwd=folder,
@@ -84,3 +84,18 @@ def test_extra_that_is_missing_is_named_in_one_line(module, command, extra, tmp_
     assert done.returncode == 2, done.stderr
     assert f'pip install "dlc_ros[{extra}]"' in done.stderr and done.stderr.count('\n') == 1
     assert done.stdout == '' and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('absent', 'more', 'message'),
+    [
+        ('tensorboard', (), 'tensorboard is not installed'),
+        ('tensorboard', ('--set', 'tensorboard=false'), 'drive'),
+        ('matplotlib', (), 'pip install "dlc_ros[training]"'),
+    ],
+)
+def test_retraining_asks_for_all_it_needs_before_it_reads(absent, more, message, tmp_path):
+    words = ('--bag', 'drive', '--out', 'out', *more)
+    done = run_without_extras(RETRAIN, *words, folder=tmp_path, absent=(absent,))
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count('\n') == 1
+    assert list(tmp_path.glob('out/*')) == []
