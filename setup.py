@@ -77,7 +77,7 @@ setup(
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),
-        (f'share/{PACKAGE}/launch', sorted(glob('launch/*.launch.py'))),
+        (f'share/{PACKAGE}/launch', sorted(glob('launch/*.launch.py') + glob('launch/*.yaml'))),
         (f'share/{PACKAGE}/config', sorted(glob('config/*.yaml') + glob('config/*.xml'))),
         (f'share/{PACKAGE}/rviz', sorted(glob('rviz/*.rviz'))),
         (f'share/{PACKAGE}/foxglove', sorted(glob('foxglove/*.json'))),

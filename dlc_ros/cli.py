@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from dlc_ros import __version__
-from dlc_ros.errors import DlcError, FileError, ParameterError
+from dlc_ros.errors import DlcError, FileError, ParameterError, missing_package
 
 ACCEPTED, NOT_ACCEPTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+# Which extra brings a package.
+_EXTRAS = {'cyclonedds': 'dds', 'rosbags': 'dds', 'open3d': 'open3d', 'matplotlib': 'demo'}
 
 
 def main(argv=None):
@@ -40,9 +42,8 @@ def main(argv=None):
         print(f'dlc-ros: {error}', file=sys.stderr)
         return MISTAKE
     except ModuleNotFoundError as error:
-        if (error.name or '').split('.')[0] == 'dlc_ros':
-            raise
-        print(f'dlc-ros: {_missing(error.name)}', file=sys.stderr)
+        extra = _EXTRAS.get((error.name or '').split('.')[0])
+        print(f'dlc-ros: {missing_package(error, extra)}', file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -254,8 +255,6 @@ def _run(options):
         with LocalizerNode(parameters, *names, sim_time) as node:
             if node.problems and (parameters.reference or parameters.objects.references):
                 return MISTAKE  # the node has logged what is wrong
-            for problem in node.problems:
-                logging.getLogger(options.name).warning(problem)
             node.run(stopped)
     return INTERRUPTED if stopped.signal == signal.SIGINT else ACCEPTED
 
@@ -330,14 +329,6 @@ def _until_signal():
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _missing(module):
-    extras = {'cyclonedds': 'dds', 'rosbags': 'dds', 'open3d': 'open3d', 'matplotlib': 'demo'}
-    package = (module or 'a module').split('.')[0]
-    extra = extras.get(package)
-    what = f'dlc_ros[{extra}]' if extra else package
-    return f'the Python package {package!r} is missing; install it: pip install "{what}"'
 
 
 if __name__ == '__main__':

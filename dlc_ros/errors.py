@@ -18,7 +18,16 @@ class WeightsError(DlcError):
 
 
 class ParameterError(DlcError):
-    """An unknown parameter or a value outside its range."""
+    """
+    An unknown parameter or a value outside its range.
+
+    :param message: what is wrong.
+    :ivar parameter: name of the parameter that is wrong by itself; None if none is.
+    """
+
+    def __init__(self, message, parameter=None):
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class TransformUnavailable(DlcError):
@@ -27,3 +36,19 @@ class TransformUnavailable(DlcError):
 
 class TransformRefused(DlcError):
     """A transform that would break the tree of frames: a loop, a second parent, not rigid."""
+
+
+def missing_package(error, extras):
+    """
+    What a command says of a package that is not installed, as one line.
+
+    :param error: the ModuleNotFoundError.
+    :param extras: extras of this distribution that bring the package, e.g. ``dds,eval``; None for
+        a package that no extra brings.
+    :raises ModuleNotFoundError: ``error`` itself, of a module of this project: no user's mistake.
+    """
+    package = (error.name or 'a module').split('.')[0]
+    if package in ('dlc_ros', 'dlc_training'):
+        raise error
+    what = f'dlc_ros[{extras}]' if extras else package
+    return f'the Python package {package!r} is missing; install it: pip install "{what}"'

@@ -1,5 +1,7 @@
 """Point cloud and transform files to numpy and back; every bad file is one :class:`FileError`."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,8 @@ def read_cloud(path):
     """
     path = Path(path)
     reader = _READERS.get(path.suffix.lower())
+    if not path.exists():  # before its name is judged, which may be a slip too
+        raise FileError(f'{path}: cannot be read: {os.strerror(errno.ENOENT)}')
     if reader is None:
         known = ' '.join(sorted(suffix[1:] for suffix in _READERS))
         raise FileError(f'{path}: unknown suffix {path.suffix!r}; known are {known}')

@@ -26,6 +26,8 @@ from dlc_ros.node.ros.bring_up import BroughtUp
 from launch import EventHandler, LaunchDescription
 
 SHARE = Path(get_package_share_directory('dlc_ros'))
+# A recording need not say how its transforms were offered.
+QOS = SHARE / 'launch' / 'replay_qos.yaml'
 
 # Name, default (None: it must be given), description.
 ARGUMENTS = (
@@ -104,6 +106,7 @@ def play_when_active(context):
         cmd=[
             *('ros2', 'bag', 'play', bag, '--clock', '--rate', rate),
             *('--disable-keyboard-controls', *remap),
+            *('--qos-profile-overrides-path', str(QOS)),
             *(['--loop'] if is_true(loop) else []),
         ],
         output='screen',

@@ -6,6 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip('rosbags')
 
@@ -23,6 +24,7 @@ from bags import (  # noqa: E402
     ros2_messages,
     write_rosbag2,
 )
+from rosbags.highlevel import AnyReader  # noqa: E402
 
 from dlc_ros.errors import DlcError, FileError  # noqa: E402
 from dlc_ros.node.bag import Bag, Recorder  # noqa: E402
@@ -84,6 +86,24 @@ def test_which_clouds_are_meant_is_asked(tmp_path):
         with pytest.raises(DlcError, match='which PointCloud2 topic. It has: /left, /right'):
             next(bag.clouds())
         assert next(bag.clouds('/left'))[1] == 'camera'
+
+
+@pytest.mark.parametrize('part', ['folder', 'file'])
+def test_static_transforms_are_recorded_for_late_subscribers(tmp_path, part):
+    """``ros2 bag play`` offers what the recording says; tf2 asks for transient local, its 1."""
+    path = RECORDINGS['recorder'](tmp_path / 'recording')
+    if part == 'folder':
+        metadata = yaml.safe_load((path / 'metadata.yaml').read_text())
+        topics = metadata['rosbag2_bagfile_information']['topics_with_message_count']
+        topics = {topic['topic_metadata']['name']: topic['topic_metadata'] for topic in topics}
+        (offer,) = yaml.safe_load(topics['/tf_static']['offered_qos_profiles'])
+        assert (offer['durability'], offer['reliability'], offer['history']) == (1, 1, 1)
+        assert topics['/points']['offered_qos_profiles'] == ''
+    else:  # beside its metadata.yaml, mcap says it itself
+        with AnyReader([next(path.glob('*.mcap'))]) as reader:
+            offers = {c.topic: c.ext.offered_qos_profiles for c in reader.connections}
+        assert [offer.durability.name for offer in offers['/tf_static']] == ['TRANSIENT_LOCAL']
+        assert offers['/points'] == []
 
 
 def test_empty_recording_has_no_topics(tmp_path):

@@ -166,6 +166,7 @@ def test_without_a_reference_nothing_is_said_to_be_searched(tmp_path):
 
 def test_bad_weights_at_the_start_are_named_and_can_be_replaced(tmp_path):
     rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'weights': 'bad'})
+    assert rig.messages == ['weights not loaded: bad is damaged; copy it again']
     assert 'bad is damaged' in rig.localizer.problems[0]
     assert rig.localizer.load_weights('good').accepted
     assert rig.localizer.problems == ()

@@ -75,6 +75,12 @@ def test_types_are_those_that_rclpy_insists_on(path):
         assert value != [], f'{name}: an empty list has no type in ROS'
 
 
+def test_a_jetson_whose_gpu_is_not_used_is_told():
+    """CUDA that is asked for by name is missed aloud, with ``auto`` the CPU is as good."""
+    assert load_yaml(CONFIG / 'jetson.yaml').registration.device == 'cuda'
+    assert load_yaml(CONFIG / 'indoor_lidar.yaml').registration.device == 'auto'
+
+
 def test_a_misspelt_name_is_named_with_the_file(tmp_path):
     path = tmp_path / 'wrong.yaml'
     path.write_text(

@@ -16,6 +16,7 @@ pytest.importorskip('open3d', reason='open3d is not installed')
 pytest.importorskip('cyclonedds', reason='cyclonedds is not installed')
 pytest.importorskip('matplotlib', reason='matplotlib is not installed')
 
+from dlc_ros import cli  # noqa: E402
 from dlc_ros.demo import run  # noqa: E402
 from dlc_ros.demo.camera import POINTS_TOPIC  # noqa: E402
 from dlc_ros.demo.scenario import CAMERA_FRAME  # noqa: E402
@@ -114,6 +115,12 @@ def test_picture_is_drawn(finished):
     for part, colour in ((upper, (0.88, 0.40, 0.05)), (lower, (0.0, 0.447, 0.698))):
         assert (np.abs(part - colour).max(axis=-1) < 0.08).sum() > 20
     assert (np.ptp(image, axis=-1) > 0.1).mean() > 0.05
+
+
+def test_a_scan_is_left_that_can_be_registered_to_the_reference(finished, capsys):
+    out, *_ = finished
+    assert cli.main(['register', str(out / 'scan.ply'), str(out / 'reference.ply')]) == 0
+    assert capsys.readouterr().out.startswith('ACCEPTED')
 
 
 def test_one_row_for_every_transform(finished):

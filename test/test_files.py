@@ -40,6 +40,13 @@ def test_utm_coordinates_keep_their_millimetres(tmp_path, points, suffix):
     np.testing.assert_allclose(read_cloud(tmp_path / f'far.{suffix}'), far, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize('name', ['scan', 'scan.ply', 'scan.plyy'])
+def test_a_file_that_is_not_there_is_missing_whatever_its_name(tmp_path, name):
+    with pytest.raises(FileError, match='cannot be read: No such file') as caught:
+        read_cloud(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value) and 'suffix' not in str(caught.value)
+
+
 @pytest.mark.parametrize('suffix', ['ply', 'pcd', 'xyz'])
 def test_open3d_reads_what_is_written(tmp_path, points, suffix):
     path = tmp_path / f'cloud.{suffix}'

@@ -1,7 +1,7 @@
 """Two publishers of one transform: told apart by what this node has sent."""
 
 import pytest
-from rig import Rig, at, object_rig, seen
+from rig import Rig, at, object_rig, odom_from_base, seen
 
 
 @pytest.fixture
@@ -37,6 +37,25 @@ def test_another_parent_or_pose_of_the_same_frame_is_an_error_said_once(rig, par
     assert 'one of /ekf, /robot1/amcl' in entry.message
     assert ('static' in entry.message) == static
     assert sum('/robot1/amcl' in text for text in rig.messages) == 1
+
+
+def test_odometry_that_is_not_named_is_no_second_publisher(tmp_path):
+    """The base has its parent there, which the output says; nothing is published beside it."""
+    settings = {'mode': 'map', 'reference': 'map', 'frames.odom': '', 'publish_map_to_base': True}
+    rig = Rig(tmp_path, settings)
+    rig.tree.insert('odom', 'base_link', at(0), odom_from_base(0))
+    rig.localizer.on_transform('odom', 'base_link', at(0))
+    assert rig.localizer.on_cloud(at(0), 'lidar', rig.lidar_points(0)).transforms == ()
+    entry = rig.status('output')
+    assert 'already has the parent odom; name the odometry in frames.odom' in entry.message
+    assert problem(rig) == '' and not [text for text in rig.messages if 'stop one of' in text]
+    rig.localizer.on_transform('map', 'base_link', at(0.1))
+    assert 'map -> base_link is published by another node too' in problem(rig)
+
+    alone = Rig(tmp_path, settings)
+    assert alone.localizer.on_cloud(at(0), 'lidar', alone.lidar_points(0)).transforms
+    alone.localizer.on_transform('odom', 'base_link', at(0.3))  # now there are two
+    assert 'odom -> base_link is published by another node too' in problem(alone)
 
 
 def test_it_is_over_when_nobody_else_is_heard(rig, monkeypatch):

@@ -224,6 +224,25 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, text, message):
     assert '\n' not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('hold_timout', 1.0, 'did you mean hold_timeout'),
+        ('hold_timeout', 'soon', 'expected double'),
+        ('hold_timeout', -1.0, '0 to 3600 s'),
+    ],
+)
+def test_what_is_wrong_beside_the_file_is_not_blamed_on_it(tmp_path, name, value, message):
+    path = file(tmp_path, '/**: {ros__parameters: {publish_rate: 5.0}}')
+    with pytest.raises(ParameterError, match=message) as caught:
+        load_yaml(path, {name: value})
+    assert str(path) not in str(caught.value)
+    path = file(tmp_path, '/**: {ros__parameters: {publish_rate: -5.0}}')
+    with pytest.raises(ParameterError, match='publish_rate') as caught:
+        load_yaml(path, {'hold_timeout': 1.0})
+    assert str(caught.value).startswith(str(path))
+
+
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(ParameterError, match='No such file'):
         load_yaml(tmp_path / 'missing.yaml')

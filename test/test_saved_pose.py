@@ -291,6 +291,7 @@ def test_without_a_file_nothing_is_written(tmp_path):
 def test_a_file_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path):
     (tmp_path / 'taken').write_text('a file, not a folder')
     rig = started(tmp_path, tmp_path / 'taken' / 'pose.json', **{'saved_pose.period': 1e-9})
+    assert sum('cannot write the pose' in text for text in rig.messages) == 1, 'at the start'
     for i in range(5):
         assert rig.scan(0.1 * i).poses
         wait_for_the_file()
@@ -363,6 +364,7 @@ def test_a_file_of_something_else_is_one_line_and_the_node_starts(tmp_path, file
         read_poses(file)
     assert '\n' not in str(caught.value) and len(str(caught.value)) < 400
     rig = started(tmp_path, file)
+    assert sum('pose.json is no saved pose' in text for text in rig.messages) == 1
     assert rig.status('output').level == 1
     assert rig.scan(0.0).transforms
 

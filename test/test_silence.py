@@ -32,6 +32,14 @@ def test_a_clock_that_is_behind_the_stamps_does_not_bridge_a_silence_for_ever(ri
     assert rig.state(seconds=2.2) == 'WAITING'
 
 
+def test_the_topic_is_named_as_the_graph_names_it(tmp_path):
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'topics.points': 'scan'})
+    rig.localizer.on_activated(at(0.0), '/robot1/velodyne')
+    assert rig.messages[-1] == 'map mode: waiting for clouds on /robot1/velodyne'
+    Clock(rig).until(2.2)
+    assert sum('no cloud on /robot1/velodyne for 2 s' in text for text in rig.messages) == 1
+
+
 def test_the_start_of_a_simulated_clock_is_no_silence(rig):
     """It stands at 0, then leaps to the time of the recording."""
     rig.localizer.on_activated(0)

@@ -2,9 +2,10 @@
 
 import sys
 
-from dlc_ros.errors import DlcError
+from dlc_ros.errors import DlcError, missing_package
 
-_MISTAKE, _INTERRUPTED = 2, 130
+MISTAKE, _INTERRUPTED = 2, 130
+EXTRA = 'training'  # brings all that these commands need
 
 
 def add_run(parser, objectives, default=None):
@@ -31,12 +32,15 @@ def exit_code(act, prog, out):
         return act()
     except KeyboardInterrupt:
         said = 'interrupted'
+    except ModuleNotFoundError as error:
+        print(f'{prog}: {missing_package(error, EXTRA)}', file=sys.stderr)
+        return MISTAKE
     except DlcError as error:
         from dlc_training.engine import Interrupted  # torch, which --help does without
 
         if not isinstance(error, Interrupted):
             print(f'{prog}: {error}', file=sys.stderr)
-            return _MISTAKE
+            return MISTAKE
         said = str(error)
     print(f'{said}; the same command continues in {out}', file=sys.stderr)
     return _INTERRUPTED

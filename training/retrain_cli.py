@@ -10,18 +10,22 @@ def main(arguments=None):
     """Run the command; returns the exit code (0 done, 2 a user's mistake, 130 interrupted)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == ['simulate']:
-        from dlc_training.recordings.simulate import main as simulate
+        from dlc_training.recordings.commands import simulate
 
         return simulate(arguments[1:])
     if arguments[:1] == ['ingest']:
-        from dlc_training.recordings.ingest import main as ingest
+        from dlc_training.recordings.commands import ingest
 
         return ingest(arguments[1:])
     options = _parser().parse_args(arguments)
     options.command_line = shlex.join(['dlc-retrain', *arguments])
-    from dlc_training.recordings.retrain import run
+    return exit_code(lambda: _run(options), 'dlc-retrain', options.out)
 
-    return exit_code(lambda: run(options), 'dlc-retrain', options.out)
+
+def _run(options):
+    from dlc_training.recordings.retrain import run  # needs the extra, which --help does without
+
+    return run(options)
 
 
 def _parser():

@@ -11,7 +11,6 @@ from dlc_ros.errors import DlcError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.command_line import add_run, exit_code
 from dlc_training.config import load_config
-from dlc_training.engine import Trainer
 from dlc_training.evaluate.arguments import Parser, at_least
 from dlc_training.evaluate.landscape import measure_basin, measure_rays
 from dlc_training.evaluate.shapes import GeneratedShapes
@@ -167,6 +166,8 @@ def _compare(options):
 
 
 def _train(options):
+    from dlc_training.engine import Trainer  # needs the extra, which --help does without
+
     trainer = Trainer(_config(options), options.out)
     if not options.export:
         trainer.run()

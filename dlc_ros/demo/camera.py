@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 
+from dlc_ros.demo.arguments import add_scenario_arguments
 from dlc_ros.demo.depth_camera import DepthCamera, SensorNoise
 from dlc_ros.demo.pace import Pace, Renderer
 from dlc_ros.demo.scenario import CAMERA_FRAME, Scenario, View
@@ -69,7 +70,7 @@ class SimulatedCamera:
 def main(arguments=None):
     """Publish one run of the scenario; ends by itself."""
     parser = argparse.ArgumentParser(prog='python -m dlc_ros.demo.camera', description=__doc__)
-    add_arguments(parser)
+    add_scenario_arguments(parser)
     options = parser.parse_args(arguments)
     try:
         scenario = Scenario(duration=options.duration, rate=options.rate, seed=options.seed)
@@ -83,26 +84,6 @@ def main(arguments=None):
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def add_arguments(parser):
-    """What both the camera and the whole demo are asked on the command line."""
-    defaults = Scenario()
-    parser.add_argument(
-        '--duration', type=float, default=defaults.duration, help='of the run [s] (%(default)g)'
-    )
-    parser.add_argument(
-        '--rate', type=float, default=defaults.rate, help='of the clouds [Hz] (%(default)g)'
-    )
-    parser.add_argument(
-        '--seed', type=int, default=defaults.seed, help='of noise and path (%(default)s)'
-    )
-    parser.add_argument(
-        '--domain', type=int, help='DDS domain (ROS_DOMAIN_ID, else one that is likely free)'
-    )
-    parser.add_argument(
-        '--interface', default='lo', help="network interface; '' is any (%(default)s)"
-    )
 
 
 def publish(participant, scenario, patience=30.0):

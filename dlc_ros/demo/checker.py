@@ -2,9 +2,9 @@
 Third process of the demo: hears everything, believes nothing.
 
 It records all topics and compares every transform of the node with the truth at its stamp. When
-its standard input closes it writes ``report.json``, ``table.txt``, ``transforms.csv`` and
-``picture.png`` beside the recording. While it listens it prints its progress, one JSON object a
-line.
+its standard input closes it writes ``report.json``, ``table.txt``, ``transforms.csv``,
+``picture.png`` and ``scan.ply`` (a view of the part) beside the recording. While it listens it
+prints its progress, one JSON object a line.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from dlc_ros.demo.part import build_part, sample_surface
 from dlc_ros.demo.picture import draw
 from dlc_ros.demo.scenario import PART_FRAME, View
 from dlc_ros.errors import DlcError
+from dlc_ros.files import write_cloud
 from dlc_ros.localization.parameters import load_yaml
 from dlc_ros.node.bag import Recorder
 from dlc_ros.node.convert import matrix_from_transform, ns_from_stamp
@@ -250,7 +251,7 @@ def listen(options, recorder):
 
 
 def conclude(checker, options):
-    """Write the report, the transforms and the picture."""
+    """Write the report, the transforms, the picture and, if the part was found again, a scan."""
     limits, log = Limits(), checker.log
     report = evaluate(log, limits)
     write_report(options.out / 'report.json', report, limits)
@@ -261,6 +262,8 @@ def conclude(checker, options):
     settings = load_yaml(options.out / 'params.yaml').segmentation
     moments = find_moments(options.out / 'recording', log, diameter, settings, checker.refusal)
     draw(options.out / 'picture.png', log, report, checker.states, model, moments)
+    if moments:
+        write_cloud(options.out / 'scan.ply', moments[-1].points[moments[-1].on_object])
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ of the node but its topics; the node is the one that ``dlc-ros run`` starts.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shlex
@@ -16,11 +17,11 @@ from pathlib import Path
 
 import yaml
 
-from dlc_ros.demo.camera import add_arguments as add_camera_arguments
+from dlc_ros.demo.arguments import add_scenario_arguments
 from dlc_ros.demo.part import build_part, sample_surface
 from dlc_ros.demo.process import Child
 from dlc_ros.demo.scenario import Scenario, View
-from dlc_ros.errors import DlcError
+from dlc_ros.errors import DlcError, missing_package
 from dlc_ros.files import write_cloud
 
 NODE = [sys.executable, '-m', 'dlc_ros.cli', 'run', '--params', '{params}']
@@ -33,11 +34,13 @@ STARTUP = 90.0
 SETTLE = 1.5
 # For the checker to judge and to draw [s].
 JUDGEMENT = 60.0
+# What the processes import when they come to it: the last of them when all is over.
+NEEDED = ('cyclonedds', 'rosbags', 'open3d', 'matplotlib')
 
 
 def add_arguments(parser):
     """Options of ``dlc-ros demo``."""
-    add_camera_arguments(parser)
+    add_scenario_arguments(parser)
     parser.add_argument(
         '--out', type=Path, help='folder of the results (results/DATE, linked as results/latest)'
     )
@@ -74,8 +77,12 @@ def run(options):
 
     :param options: what :func:`add_arguments` parsed.
     :returns: exit code: 0 if every limit was kept, else 1.
-    :raises DlcError: an option is wrong, or a process ended that should not.
+    :raises DlcError: an option is wrong, a package is missing, or a process ended that should
+        not.
     """
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise DlcError(missing_package(ModuleNotFoundError(name=name), 'demo'))
     scenario = Scenario(duration=options.duration, rate=options.rate, seed=options.seed)
     out = make_folder(options.out)
     reference = out / 'reference.ply'

@@ -25,6 +25,7 @@ class Belief:
         self.mode = mode
         self.log = log
         self.lock = threading.RLock()  # held for microseconds
+        self.cloud_topic = parameters.topics.points
         self.registering = threading.Lock()  # held while a cloud is registered
         self.trackers = {}
         self.intake = Intake()
@@ -74,7 +75,7 @@ class Belief:
         # Of clouds that come and are refused the reason has been told.
         if self._silent and not self._told_of_silence and not self.monitor.refused:
             self.log.warning(
-                f'no cloud on {self.parameters.topics.points} for '
+                f'no cloud on {self.cloud_topic} for '
                 f'{self.parameters.tracking.cloud_timeout:g} s: is topics.points the right '
                 'topic, and does its publisher run?'
             )

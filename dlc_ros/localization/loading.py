@@ -3,7 +3,7 @@
 import re
 import threading
 
-from dlc_ros.errors import DlcError, ParameterError
+from dlc_ros.errors import DlcError, ParameterError, WeightsError
 from dlc_ros.localization.declarations import topic_part
 from dlc_ros.localization.tracker import Tracker
 
@@ -41,6 +41,8 @@ class Loading:
         with self._one_at_a_time:
             try:
                 reference = self._loader.load(name, path)
+            except WeightsError as error:
+                return self._belief.refuse(f'weights not loaded: {error}', name)
             except DlcError as error:
                 return self._belief.refuse(f'reference not loaded: {error}', name)
             with self._belief.lock:
@@ -109,8 +111,9 @@ class Loading:
         tracker.use(reference)
         if not first:
             return
+        told = self._pose_file.problem
         saved = self._pose_file.pose_in(reference.cloud, belief.parameters.prior)
-        if saved is None and self._pose_file.problem:
+        if self._pose_file.problem != told:
             belief.log.warning(self._pose_file.problem)
         known, which = saved or belief.mode.configured_pose(), 'saved' if saved else 'configured'
         if known is not None:

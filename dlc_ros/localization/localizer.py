@@ -126,14 +126,24 @@ class Localizer:
                 threading.Thread(target=self.save_pose, name='pose file').start()
             return output
 
-    def on_activated(self, now_ns):
+    def on_activated(self, now_ns, topic=None):
         """
         Note that clouds can come from now on, so that silence before is not held against them.
 
+        What the node waits for is logged.
+
         :param now_ns: the node's clock; 0 where a simulated one has not been told yet.
+        :param topic: that the clouds come on, as the graph calls it; None takes the parameter.
         """
-        with self._belief.lock:
-            self._belief.intake.listen(now_ns)
+        belief = self._belief
+        with belief.lock:
+            belief.intake.listen(now_ns)
+            belief.cloud_topic = topic or belief.parameters.topics.points
+        belief.log.info(
+            f'{belief.parameters.mode} mode: waiting for clouds on {belief.cloud_topic}'
+        )
+        for problem in self.problems:
+            belief.log.warning(problem)
 
     def on_deactivated(self):
         """Note that no clouds can come: that is no silence, but poses are no longer confirmed."""
@@ -186,7 +196,7 @@ class Localizer:
             without this one; of a static one called again and again, to see whether they left.
         """
         belief = self._belief
-        if child not in belief.children:
+        if child not in belief.children or belief.mode.yields_to(parent):
             return
         with belief.lock:
             wrong = belief.others.heard(parent, child, stamp_ns, static, names)

@@ -75,6 +75,16 @@ class MapMode:
             return None
         return frames.odom or (frames.base if self.parameters.publish_map_to_base else None)
 
+    def yields_to(self, parent):
+        """
+        Whether the child may have this parent, from others.
+
+        A base that has one beside the map gets none from here, of which :meth:`transforms` tells:
+        nobody sees two, unless one was published before.
+        """
+        frames = self.parameters.frames
+        return not (frames.odom or self._gave_parent) and parent != frames.map
+
     def region(self, points, _prior, _cloud):
         """Points that may lie on the map: all."""
         return points

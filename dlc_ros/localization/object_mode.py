@@ -79,6 +79,10 @@ class ObjectMode:
         """Name of the frame that gets its parent from here, the object's, or None."""
         return name if self.parameters.publish_tf else None
 
+    def yields_to(self, _parent):
+        """Whether an object may have this parent, from others: none."""
+        return False
+
     def region(self, points, prior, cloud):
         """
         Points that may lie on the object: with a prior, those near where it is expected.

@@ -106,7 +106,7 @@ def from_flat(values):
     nested = {}
     for name, value in values.items():
         if name not in infos:
-            raise ParameterError(_unknown(name, infos))
+            raise ParameterError(_unknown(name, infos), name)
         *groups, leaf = name.split('.')
         node = nested
         for group in groups:
@@ -115,7 +115,7 @@ def from_flat(values):
     try:
         return Parameters.model_validate(nested)
     except ValidationError as error:
-        raise ParameterError(_first_problem(error, infos)) from None
+        raise _first_problem(error, infos) from None
 
 
 def read_only_changes(old, new):
@@ -140,14 +140,18 @@ def load_yaml(path, overrides=None, node_name='localizer', namespace='/'):
     :param overrides: dict of flat names that win over the file.
     :param node_name: name of the node that the file is for.
     :param namespace: of that node.
-    :raises ParameterError: see :func:`from_flat`; also for a file that is not such a file.
+    :raises ParameterError: see :func:`from_flat`; also for a file that is not such a file. It
+        names the file, unless one of the overrides is wrong.
     """
     flat = read_yaml(path, node_name, namespace)
     flat = {name: value for name, value in flat.items() if not name.startswith(ROS_OWN)}
+    overrides = overrides or {}
     try:
-        return from_flat({**flat, **(overrides or {})})
+        return from_flat({**flat, **overrides})
     except ParameterError as error:
-        raise ParameterError(f'{path}: {error}') from None
+        if error.parameter in overrides:
+            raise
+        raise ParameterError(f'{path}: {error}', error.parameter) from None
 
 
 def markdown_table():
@@ -226,7 +230,11 @@ def _as_declared(info, value):
             return float(value)
     elif type(value) is {'bool': bool, 'integer': int, 'string': str}[info.type]:
         return value
-    raise ParameterError(f'{info.name} = {_shown(value)}: expected {info.allowed}')
+    raise _not_allowed(info, value)
+
+
+def _not_allowed(info, value):
+    return ParameterError(f'{info.name} = {_shown(value)}: expected {info.allowed}', info.name)
 
 
 def _shown(value):
@@ -253,8 +261,8 @@ def _first_problem(error, infos):
     problem = error.errors(include_url=False)[0]
     name = '.'.join(str(part) for part in problem['loc'])
     if name in infos:
-        return f'{name} = {_shown(problem["input"])}: expected {infos[name].allowed}'
-    return problem['msg'].removeprefix('Value error, ')
+        return _not_allowed(infos[name], problem['input'])
+    return ParameterError(problem['msg'].removeprefix('Value error, '))
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """The last accepted poses on disk, bound to the references they are poses in."""
 
+import errno
 import json
 import os
 import threading
@@ -59,6 +60,7 @@ class PoseFile:
         if settings.file:
             try:
                 self._poses = read_poses(settings.file)
+                make_folder(settings.file)
             except FileError as error:
                 self.problem = str(error)
 
@@ -127,6 +129,22 @@ class PoseFile:
             self.written = f'{self._settings.file}, {time.strftime("%Y-%m-%d %H:%M:%S")}'
 
 
+def make_folder(path):
+    """
+    Make the folder of a file of poses, so that a wrong one is known before the first pose is.
+
+    :param path: see :func:`write_poses`.
+    :raises FileError: it cannot be made or written to.
+    """
+    file = Path(path).expanduser()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(file.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(file, error) from None
+
+
 def write_poses(path, poses):
     """
     Write poses; the file appears whole or not at all, also when the power is cut.
@@ -163,9 +181,13 @@ def write_poses(path, poses):
             partial.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise FileError(
-            f'cannot write the pose to {file}: {error.strerror}; choose another saved_pose.file'
-        ) from None
+        raise _unwritable(file, error) from None
+
+
+def _unwritable(file, error):
+    return FileError(
+        f'cannot write the pose to {file}: {error.strerror}; choose another saved_pose.file'
+    )
 
 
 def read_poses(path):

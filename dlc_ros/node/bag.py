@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
+from rosbags import interfaces
 from rosbags.highlevel import AnyReader
-from rosbags.interfaces import ConnectionExtRosbag1, QosDurability
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from rosbags.typesys import Stores, get_typestore
 
@@ -21,6 +21,21 @@ CLOUD_TYPE = 'sensor_msgs/msg/PointCloud2'
 _RENAMED = {'tf/msg/tfMessage': 'tf2_msgs/msg/TFMessage'}
 _STORAGE = {'.mcap', '.db3'}
 _FORMATS = 'a rosbag2 folder, a .mcap, .db3 or .bag file'
+_TF_STATIC = '/tf_static'
+_NO_LIMIT = interfaces.QosTime(0, 0)
+# As tf2 offers static transforms. ros2 bag play takes its offers from the recording; where there
+# is none it plays them volatile, and tf2 listens to nothing that is.
+_LATCHED = interfaces.Qos(
+    history=interfaces.QosHistory.KEEP_LAST,
+    depth=100,
+    reliability=interfaces.QosReliability.RELIABLE,
+    durability=interfaces.QosDurability.TRANSIENT_LOCAL,
+    deadline=_NO_LIMIT,
+    lifespan=_NO_LIMIT,
+    liveliness=interfaces.QosLiveliness.AUTOMATIC,
+    liveliness_lease_duration=_NO_LIMIT,
+    avoid_ros_namespace_conventions=False,
+)
 
 
 class Topic(NamedTuple):
@@ -169,6 +184,9 @@ class Recorder:
     """
     Writes a rosbag2 recording (mcap), which ROS 2 and Foxglove open; a context manager.
 
+    ``/tf_static`` is recorded as what late subscribers are to get, every other topic with the
+    defaults of ROS 2.
+
     :param path: folder to create.
     :param typestore: where types are defined; None takes those of ``ROS_DISTRO``.
     :raises FileError: the folder exists or cannot be written.
@@ -208,7 +226,10 @@ class Recorder:
         """Append a message that is CDR bytes already."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
-                topic, type_name, typestore=self._typestore
+                topic,
+                type_name,
+                typestore=self._typestore,
+                offered_qos_profiles=[_LATCHED] if topic == _TF_STATIC else [],
             )
         self._writer.write(self._connections[topic], stamp_ns, cdr)
 
@@ -252,16 +273,16 @@ def _absolute(topic):
 
 def _topic(name, connections):
     first = connections[0]
-    if isinstance(first.ext, ConnectionExtRosbag1):
+    if isinstance(first.ext, interfaces.ConnectionExtRosbag1):
         latched = any(c.ext.latching for c in connections)
     else:
         offers = [qos for c in connections for qos in c.ext.offered_qos_profiles]
-        latched = any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in offers)
+        latched = any(qos.durability == interfaces.QosDurability.TRANSIENT_LOCAL for qos in offers)
     return Topic(
         name=name,
         type_name=_RENAMED.get(first.msgtype, first.msgtype),
         count=sum(connection.msgcount for connection in connections),
-        transient_local=latched or name == '/tf_static',
+        transient_local=latched or name == _TF_STATIC,
     )
 
 

@@ -48,6 +48,17 @@ def test_map_mode_comes_up_in_a_namespace_and_localises(launch, peer, tmp_path):
     assert 'process has finished cleanly' in launched.output
 
 
+def test_a_node_without_objects_says_what_it_waits_for_and_where(launch):
+    """By the topic's name on the graph, which is not the one in the parameters."""
+    launched = launch('object_pose.launch.py', 'points:=/camera/depth/points')
+    wait_for(lambda: not launched.running or 'no cloud on ' in launched.output)
+    assert launched.running, launched.output
+    assert 'object mode: waiting for clouds on /camera/depth/points' in launched.output
+    assert 'no reference is loaded: set it in the parameters or send' in launched.output
+    assert 'no cloud on /camera/depth/points for ' in launched.output
+    assert launched.end() == 0, launched.output
+
+
 def test_object_mode_publishes_the_object(launch, peer, tmp_path):
     rng = np.random.default_rng(5)
     model = 0.02 * room(rng, 8000)

@@ -74,19 +74,33 @@ def test_replay_ends_with_its_recording(replay):
 
 
 def write_recording(path, points, seconds):
-    """A robot that stands still, with clouds and a wrong map -> odom, as rosbag2."""
+    """
+    A robot that stands still, with clouds and a wrong map -> odom, as rosbag2.
+
+    As others than ``ros2 bag record`` may make one: nothing says how its topics were offered.
+    """
     pytest.importorskip('rosbags', reason='rosbags is not installed')
     from rosbags.rosbag2 import StoragePlugin, Writer
 
     from dlc_ros.node.definitions import build_message, distro_typestore
 
     store, second = distro_typestore(), 10**9
-    kinds = {'/tf': 'tf2_msgs/msg/TFMessage', '/velodyne_points': 'sensor_msgs/msg/PointCloud2'}
+    kinds = {
+        '/tf_static': 'tf2_msgs/msg/TFMessage',
+        '/tf': 'tf2_msgs/msg/TFMessage',
+        '/velodyne_points': 'sensor_msgs/msg/PointCloud2',
+    }
     with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
         topics = {
             topic: writer.add_connection(topic, kind, typestore=store)
             for topic, kind in kinds.items()
         }
+
+        def write(topic, values, stamp_ns):
+            message = build_message(store, kinds[topic], values)
+            writer.write(topics[topic], stamp_ns, store.serialize_cdr(message, kinds[topic]))
+
+        write('/tf_static', edges(('base_link', 'velodyne')), 1000 * second)
         for i in range(round(10 * seconds)):
             stamp_ns = 1000 * second + i * second // 10
             stamp = convert.stamp_from_ns(stamp_ns)
@@ -94,10 +108,8 @@ def write_recording(path, points, seconds):
             for transform in transforms['transforms']:
                 transform['header']['stamp'] = stamp
             transforms['transforms'][1]['transform']['translation'] = {'x': 50.0}
-            cloud = convert.cloud_values(stamp_ns, 'base_link', points)
-            for topic, values in (('/tf', transforms), ('/velodyne_points', cloud)):
-                message = build_message(store, kinds[topic], values)
-                writer.write(topics[topic], stamp_ns, store.serialize_cdr(message, kinds[topic]))
+            write('/tf', transforms, stamp_ns)
+            write('/velodyne_points', convert.cloud_values(stamp_ns, 'velodyne', points), stamp_ns)
 
 
 def test_replay_without_its_recording_says_so(launch, tmp_path):

@@ -32,7 +32,10 @@ class Report:
             self._log = (folder / LOG).open('ab+')
             self._claim()
             _forget_after(self._log, step)
-            self._curves = _curves(folder / CURVES, step) if curves else None
+            self._curves = None
+            if curves:
+                writer = curve_writer()
+                self._curves = writer(str(folder / CURVES), purge_step=step or None)
         except OSError as error:
             raise self._failed(error) from None
         self._bar = tqdm(
@@ -135,7 +138,12 @@ def _step_of(line):
         return float('inf')
 
 
-def _curves(folder, step):
+def curve_writer():
+    """
+    The class that writes curves for TensorBoard.
+
+    :raises DlcError: tensorboard is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -143,4 +151,4 @@ def _curves(folder, step):
             'tensorboard is not installed; pip install tensorboard, or set tensorboard=false '
             '(dlc-retrain: --set tensorboard=false)'
         ) from None
-    return SummaryWriter(str(folder), purge_step=step or None)
+    return SummaryWriter

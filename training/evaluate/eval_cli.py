@@ -3,7 +3,7 @@
 import shlex
 import sys
 
-from dlc_ros.errors import DlcError
+from dlc_ros.errors import DlcError, missing_package
 from dlc_training.evaluate import commands
 from dlc_training.evaluate.arguments import MISTAKE, Parser
 
@@ -21,6 +21,9 @@ def main(argv=None):
     options.command_line = shlex.join(['dlc-eval', *(sys.argv[1:] if argv is None else argv)])
     try:
         return options.run(options)
+    except ModuleNotFoundError as error:
+        print(f'dlc-eval: {missing_package(error, "eval")}', file=sys.stderr)
+        return MISTAKE
     except DlcError as error:
         print(f'dlc-eval: {error}', file=sys.stderr)
         return MISTAKE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from dlc_ros.errors import DlcError, ParameterError
+from dlc_ros.errors import DlcError, ParameterError, missing_package
 
 
 def add_arguments(parser):
@@ -76,7 +76,4 @@ def node_tools(name):
     try:
         return import_module(f'dlc_training.evaluate.{name}')
     except ModuleNotFoundError as error:
-        raise DlcError(
-            f'the Python package {error.name!r} is missing; install it: '
-            'pip install "dlc_ros[dds,eval]"'
-        ) from None
+        raise DlcError(missing_package(error, 'dds,eval')) from None

@@ -1,6 +1,5 @@
 """``dlc-retrain ingest``: how fast recordings are read, and whether memory grows with them."""
 
-import argparse
 import resource
 import subprocess
 import sys
@@ -10,12 +9,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from dlc_ros.errors import DlcError
 from dlc_ros.node.bag import Recorder
 from dlc_ros.node.convert import stamp_from_ns
 from dlc_ros.node.definitions import build_message, distro_typestore
 from dlc_ros.registration.se3 import make_transform
-from dlc_training.recordings.files import unwritable
 from dlc_training.recordings.index import build_index
 from dlc_training.recordings.lidar import POINT
 from dlc_training.recordings.scans import ScanReader
@@ -29,42 +26,18 @@ _FIRST, _STEP = 1_700_000_000 * 10**9, 10**8
 _KEPT = (1, 3)
 
 
-def main(arguments=None):
-    """Run the command: prints rates and peak memory; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog='dlc-retrain ingest',
-        description='Write recordings of 131,072-point clouds (uncompressed mcap, 2.9 MB each) '
-        'and measure how they are read: CPU time, wall time, peak memory.',
-    )
-    parser.add_argument(
-        '--megabytes', type=int, default=300, help='of the shorter recording (default 300)'
-    )
-    parser.add_argument(
-        '--longer', type=int, default=10, help='how many times as long the other is (default 10)'
-    )
-    parser.add_argument(
-        '--out', metavar='DIR', help='where to write; left out: a temporary folder'
-    )
-    parser.add_argument('--bag', help=argparse.SUPPRESS)
-    parser.add_argument('--every', type=int, default=1, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    try:
-        if options.bag:
-            return _measure(options.bag, options.every)
-        with TemporaryDirectory(dir=options.out) as folder:
-            return _compare(Path(folder), options)
-    except DlcError as error:
-        print(f'dlc-retrain ingest: {error}', file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f'dlc-retrain ingest: {unwritable(options.out or "here", error)}', file=sys.stderr)
-        return 2
+def compare(folder, megabytes, longer):
+    """
+    Write two recordings and print how each is read.
 
-
-def _compare(folder, options):
-    for factor in (1, options.longer):
+    :param folder: where.
+    :param megabytes: size of the first.
+    :param longer: how many times as long the second is.
+    :returns: exit code.
+    """
+    for factor in (1, longer):
         bag = folder / f'bag_{factor}'
-        _write(bag, max(20, int(factor * options.megabytes * 1e6 / (_POINTS * POINT.itemsize))))
+        _write(bag, max(20, int(factor * megabytes * 1e6 / (_POINTS * POINT.itemsize))))
         for every in _KEPT:
             # A process each: peak memory is of the process, and never falls.
             ended = subprocess.run(
@@ -76,7 +49,13 @@ def _compare(folder, options):
     return 0
 
 
-def _measure(bag, every):
+def measure(bag, every):
+    """
+    Read a recording and print how fast that went.
+
+    :param bag: recording; one cloud in ``every`` is kept.
+    :raises DlcError: it cannot be read.
+    """
     recording = Recording([bag])
     megabytes = recording.size / 1e6
     cpu, wall = time.process_time(), time.monotonic()
@@ -94,7 +73,6 @@ def _measure(bag, every):
         f'{megabytes / looked:5.0f} MB/s, all of it {megabytes / cpu:5.0f} MB/s of CPU time '
         f'({megabytes / wall:5.0f} MB/s on the clock), peak memory {peak:4.0f} MB'
     )
-    return 0
 
 
 def _write(path, clouds):

@@ -3,11 +3,13 @@
 import os
 import sys
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 from dlc_ros.registration.weights import load_weights, save_weights
+from dlc_training.engine.reporting import curve_writer
 from dlc_training.recordings.judge import (
     judge_benchmark,
     judge_held_out,
@@ -41,6 +43,7 @@ def run(options):
     old = None if options.weights == NONE else load_weights(options.weights or None)
     if options.dry_run:
         return dry_run(options, source, old)
+    _import_what_comes_late(training_config(options, old))
     out = Path(options.out)
     if int(os.environ.get('RANK', 0)):
         _meeting = _wait_for_first()
@@ -64,6 +67,17 @@ def run(options):
     write_results(out, options, prepared, summary, judged, places)
     print(f'\n{summary["verdict"]}\n{weights}\n{out}/report.html')
     return 0
+
+
+def _import_what_comes_late(config):
+    """
+    A package that is missing is known before the hours of reading and training.
+
+    :raises DlcError, ModuleNotFoundError: one is.
+    """
+    if config.tensorboard:
+        curve_writer()
+    import_module('matplotlib.figure')  # of the report
 
 
 def _wait_for_first():

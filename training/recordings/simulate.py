@@ -1,6 +1,5 @@
 """A robot drives through a generated building: what it records, and the truth apart."""
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from dlc_ros.errors import DlcError, FileError
+from dlc_ros.errors import FileError
 from dlc_ros.files import write_cloud
 from dlc_ros.node.bag import Recorder
 from dlc_ros.node.convert import stamp_from_ns
@@ -240,45 +239,3 @@ def _write_tum(path, stamps_ns, poses):
         for stamp, row in zip(stamps_ns.tolist(), rows, strict=True)
     ]
     path.write_text('# stamp x y z qx qy qz qw: T_map_lidar\n' + '\n'.join(lines) + '\n')
-
-
-def main(arguments=None):
-    """``dlc-retrain simulate``: returns the exit code (0 done, 2 a user's mistake)."""
-    parser = argparse.ArgumentParser(
-        prog='dlc-retrain simulate',
-        description='Record a simulated robot in a generated building, to try dlc-retrain on.',
-    )
-    parser.add_argument('--out', metavar='DIR', required=True, help='folder to make')
-    parser.add_argument('--seed', type=int, default=0, help='of everything (default 0)')
-    parser.add_argument('--rooms', type=int, default=8, help='an even number (default 8)')
-    parser.add_argument('--laps', type=int, default=1, help='rounds of the robot (default 1)')
-    parser.add_argument('--people', type=int, default=3, help='who walk about (default 3)')
-    parser.add_argument(
-        '--truth',
-        choices=('odometry', 'map', 'none'),
-        default='odometry',
-        help='what /tf holds: drifting odometry, exact poses in the map, nothing',
-    )
-    options = parser.parse_args(arguments)
-    if options.rooms < 2 or options.rooms % 2 or min(options.laps, options.people + 1) < 1:
-        print(
-            'dlc-retrain simulate: --rooms is even and >= 2, --laps >= 1, --people >= 0',
-            file=sys.stderr,
-        )
-        return 2
-    try:
-        recording = simulate(
-            options.out, options.seed, options.rooms, options.truth, options.laps, options.people
-        )
-    except DlcError as error:
-        print(f'dlc-retrain simulate: {error}', file=sys.stderr)
-        return 2
-    except OSError as error:  # in the middle of a recording
-        print(f'dlc-retrain simulate: {unwritable(options.out, error)}', file=sys.stderr)
-        return 2
-    folder = Path(options.out)
-    print(
-        f'{recording}: the recording\n{folder}/reference.ply: the map\n'
-        f'{folder}/truth.tum: true poses, for judging only'
-    )
-    return 0

@@ -67,18 +67,13 @@ class LocalizerNode:
             domain_id=None if domain < 0 else domain,
             interface=parameters.dds.network_interface,
         )
+        self._cloud_topic = self._participant.resolve(parameters.topics.points)
         self._publishers = {}
         self._shown = {}  # hashes of the references that were published, by name
         self._initial_poses = {}  # subscriptions by topic
         self._offer(parameters)
         self._publish_references()
         self._listen(parameters, use_sim_time)
-        self._log.info(
-            '%s mode: waiting for clouds on %s',
-            self._mode,
-            self._participant.resolve(parameters.topics.points),
-        )
-        self._warn_of_small_buffer()
 
     def __enter__(self):
         return self
@@ -97,6 +92,8 @@ class LocalizerNode:
 
         :param stop: :class:`threading.Event`.
         """
+        self._localizer.on_activated(self._clock.now_ns(), self._cloud_topic)
+        self._warn_of_small_buffer()
         timers = (self._repeat_transform, self._publish_diagnostics)
         due = [time.monotonic()] * len(timers)
         while not stop.is_set():
@@ -146,7 +143,6 @@ class LocalizerNode:
         node.subscribe('~/load_weights', 'std_msgs/msg/String', self._on_load_weights)
         # Last: a bag that waits for this subscription finds everything else in place.
         node.subscribe(topics.points, _CLOUD, self._on_points, qos.NEWEST_CLOUD)
-        self._localizer.on_activated(self._clock.now_ns())
 
     def _listen_to_objects(self):
         """Take initial poses of each object, also of one that was added while it runs."""
