@@ -34,7 +34,7 @@ EXTRAS = {
     'training': DDS
     + OPEN3D
     + PICTURES
-    + ['tensorboard>=2.12', 'tqdm>=4.60', 'optuna>=3.5', 'kiss-icp>=1.2'],
+    + ['tensorboard>=2.12', 'tqdm>=4.60', 'optuna>=3.5', 'sqlalchemy>=1.4', 'kiss-icp>=1.2'],
     # kiss-matcher has wheels for x86-64 and CPython up to 3.12; the evaluation names its absence.
     'eval': OPEN3D
     + PICTURES

@@ -20,10 +20,10 @@ from dlc_ros.localization.parameters import from_flat  # noqa: E402
 from dlc_ros.node import convert  # noqa: E402
 from dlc_ros.node.dds.clock import NodeClock  # noqa: E402
 from dlc_ros.node.dds.localizer_node import LocalizerNode  # noqa: E402
+from dlc_ros.registration.covariance import covariance_of_inverse  # noqa: E402
 from dlc_ros.registration.options import RegistrationOptions  # noqa: E402
 from dlc_ros.registration.registrar import Registrar  # noqa: E402
 from dlc_ros.registration.se3 import (  # noqa: E402
-    covariance_of_inverse,
     exp_so3,
     inverse,
     make_transform,

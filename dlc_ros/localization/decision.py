@@ -4,16 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlc_ros.registration.covariance import covariance_of_compose
 from dlc_ros.registration.result import Status
-from dlc_ros.registration.se3 import (
-    compose,
-    covariance_of_compose,
-    exp_so3,
-    inverse,
-    is_rigid,
-    log_so3,
-    make_transform,
-)
+from dlc_ros.registration.se3 import compose, exp_so3, inverse, is_rigid, log_so3, make_transform
 
 # Chi-square quantile, 6 degrees of freedom, 99 %: a pose inside is what the prior expects.
 _EXPECTED = 16.81

@@ -3,7 +3,8 @@
 import numpy as np
 
 from dlc_ros.errors import ParameterError, TransformUnavailable
-from dlc_ros.registration.se3 import is_rigid, symmetric
+from dlc_ros.registration.covariance import symmetric
+from dlc_ros.registration.se3 import is_rigid
 
 
 def near(lookup, target, source, stamp_ns):

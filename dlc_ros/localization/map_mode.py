@@ -9,9 +9,9 @@ from dlc_ros.localization.output import PoseEstimate, StampedTransform
 from dlc_ros.localization.scene import Scene, measure
 from dlc_ros.localization.tracker import KnownPose
 from dlc_ros.localization.units import LARGEST_MAP
+from dlc_ros.registration.covariance import covariance_of_compose
 from dlc_ros.registration.se3 import (
     compose,
-    covariance_of_compose,
     inverse,
     make_transform,
     matrix_from_rpy,

@@ -9,13 +9,8 @@ from dlc_ros.localization.scene import Scene, measure
 from dlc_ros.localization.segmentation import near_point, segment
 from dlc_ros.localization.tracker import KnownPose
 from dlc_ros.localization.units import LARGEST_OBJECT, unit_doubt
-from dlc_ros.registration.se3 import (
-    compose,
-    covariance_of_compose,
-    covariance_of_inverse,
-    inverse,
-    make_transform,
-)
+from dlc_ros.registration.covariance import covariance_of_compose, covariance_of_inverse
+from dlc_ros.registration.se3 import compose, inverse, make_transform
 
 
 class ObjectMode:

@@ -12,7 +12,8 @@ import numpy as np
 
 from dlc_ros.localization.decision import Prior, error_between
 from dlc_ros.localization.output import StateChange
-from dlc_ros.registration.se3 import compose, covariance_of_compose, inverse
+from dlc_ros.registration.covariance import covariance_of_compose
+from dlc_ros.registration.se3 import compose, inverse
 
 # Without odometry a source counts as resting when its pose was the same for so long [s]: within
 # the square of so many standard deviations (6 degrees of freedom, 99.9 %), to which the unsteady

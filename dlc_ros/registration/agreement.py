@@ -54,7 +54,7 @@ class Agreement:
         turns measured at the source's radius, 0..1; a scrap of surface matches anywhere.
     :param hessian: (6, 6) ``sum J^T J`` of the point-to-plane residuals of the inliers, scaled
         to all source points; order x y z roll pitch yaw, target axes, error convention of
-        :mod:`dlc_ros.registration.se3`.
+        :mod:`dlc_ros.registration.covariance`.
     :param motion: (6, 6) the same for the inliers' motion itself instead of its part along the
         normals, so ``x^T hessian x / x^T motion x`` is the share of a motion that planes resist.
     :param inliers: how many source points are inliers, scaled likewise.

@@ -3,16 +3,8 @@
 import numpy as np
 
 from dlc_ros.errors import ParameterError
-from dlc_ros.registration.se3 import (
-    compose,
-    covariance_of_compose,
-    inverse,
-    is_rigid,
-    log_so3,
-    nearest_rigid,
-    numbers,
-    symmetric,
-)
+from dlc_ros.registration.covariance import covariance_of_compose, symmetric
+from dlc_ros.registration.se3 import compose, inverse, is_rigid, log_so3, nearest_rigid, numbers
 
 # Standard deviations of an initial pose that comes without a covariance: a person's click or a
 # guess from a plan. The length is a share of the reference's radius.

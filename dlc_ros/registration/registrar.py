@@ -11,6 +11,7 @@ from dlc_ros.registration.cloud import LocalFrame, cloud_radius, size_mismatch, 
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
 from dlc_ros.registration.contest import Contest
 from dlc_ros.registration.correlative import UprightSearch
+from dlc_ros.registration.covariance import compose_jacobians, covariance_of_compose, symmetric
 from dlc_ros.registration.gate import judge
 from dlc_ros.registration.host import Host
 from dlc_ros.registration.majority import majority
@@ -19,14 +20,7 @@ from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.prior import PosePrior
 from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.result import Registration, Status
-from dlc_ros.registration.se3 import (
-    compose,
-    compose_jacobians,
-    covariance_of_compose,
-    inverse,
-    numbers,
-    symmetric,
-)
+from dlc_ros.registration.se3 import compose, inverse, numbers
 from dlc_ros.registration.selection import Answer
 from dlc_ros.registration.sight import Sight
 from dlc_ros.registration.uncertainty import plane_spread, pose_covariance

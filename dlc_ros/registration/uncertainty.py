@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from dlc_ros.registration.covariance import covariance_from_hessian
 from dlc_ros.registration.observability import resisted
-from dlc_ros.registration.se3 import covariance_from_hessian
 
 # Constants of the covariance, fitted to the errors of ten strata of pairs (`dlc-eval calibrate`):
 # crops of solids, clean, noisy, sparse and dense; views, fragments, rooms and scans of places.
