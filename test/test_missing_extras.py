@@ -28,8 +28,9 @@ from {module} import main
 sys.exit(main({words!r}))
 """
 ROS = 'dlc_ros.cli'
-TRAIN, RETRAIN, EVAL = (
-    f'dlc_training.{name}' for name in ('train_cli', 'retrain_cli', 'evaluate.eval_cli')
+TRAIN, RETRAIN, EVAL, PREVIEW = (
+    f'dlc_training.{name}'
+    for name in ('train_cli', 'retrain_cli', 'evaluate.eval_cli', 'data.preview')
 )
 
 
@@ -55,6 +56,7 @@ def run_without_extras(module, *words, folder, absent=EXTRAS):
         (RETRAIN, ('ingest',)),
         (EVAL, ()),
         (EVAL, ('speed',)),
+        (PREVIEW, ()),
         (ROS, ('demo',)),
     ],
     ids=lambda part: '-'.join(part) if isinstance(part, tuple) else part,
@@ -75,6 +77,7 @@ def test_help_needs_no_extra(module, command, tmp_path):
         (RETRAIN, ('ingest',), 'training'),
         (EVAL, ('so3-crop', '--pairs', '1', '--out', 'out'), 'eval'),
         (EVAL, ('recording', 'drive'), 'dds,eval'),
+        (PREVIEW, ('--kind', 'solid', '--out', 'out'), 'training'),
         (ROS, ('demo', '--out', 'out'), 'demo'),
         (ROS, ('play', 'drive'), 'dds'),
     ],

@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 
-from dlc_ros.errors import DlcError, ParameterError
+from dlc_ros.errors import DlcError, ParameterError, missing_package
 from dlc_ros.registration.cloud import cloud_radius
+from dlc_training.command_line import EXTRA, MISTAKE
 from dlc_training.data.pairs import KINDS, NEAR, make_pair
 from dlc_training.data.scene_pairs import overlap
 from dlc_training.data.solids import make_solid
@@ -89,9 +90,12 @@ def main(argv=None):
             figure.savefig(options.out, dpi=90)
         except (OSError, ValueError) as error:
             raise ParameterError(f'cannot write {options.out}: {error}') from None
+    except ModuleNotFoundError as error:
+        print(missing_package(error, EXTRA), file=sys.stderr)
+        return MISTAKE
     except DlcError as error:
         print(error, file=sys.stderr)
-        return 2
+        return MISTAKE
     return 0
 
 
