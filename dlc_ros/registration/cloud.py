@@ -67,9 +67,10 @@ def validate_cloud(points, min_points=30, name='cloud'):
             f'{name}: {len(array)} finite points{dropped if len(array) < given else ""}, at least'
             f' {min_points} are needed'
         )
-    _refuse_line(array, name)
+    magnitude = max(array.max(), -array.min())
+    _refuse_line(array, magnitude, name)
     if single:
-        _refuse_rounded(array, name)
+        _refuse_rounded(array, magnitude, name)
     return array
 
 
@@ -80,9 +81,8 @@ def _remedy(shape):
     return '; pass points.T' if shape[0] == 3 else '; pass points[:, :3]'
 
 
-def _refuse_line(points, name):
-    """Raise CloudError if the points lie in one place or on one line."""
-    magnitude = max(points.max(), -points.min())
+def _refuse_line(points, magnitude, name):
+    """Raise CloudError if the points, none farther out, lie in one place or on one line."""
     if magnitude > _LARGEST:
         raise CloudError(f'{name}: coordinates up to {magnitude:.3g} m are out of range')
     # All spread across at least as much as some of them alone would.
@@ -100,10 +100,12 @@ def _refuse_line(points, name):
         raise CloudError(f'{name}: {far or f"all {len(points)} points lie on one line"}')
 
 
-def _refuse_rounded(points, name):
+def _refuse_rounded(points, magnitude, name):
     """Raise CloudError if float32 cannot tell where in the cloud its points lie."""
-    magnitude = max(points.max(), -points.min())
     step = float(np.spacing(np.float32(magnitude)))
+    # The cloud extends at least as far as some of it.
+    if step <= _ROUNDED * np.ptp(points[:: max(1, len(points) // _SOME)], axis=0).max():
+        return
     extent = float(np.ptp(points, axis=0).max())
     if step > _ROUNDED * extent:
         raise CloudError(
