@@ -19,6 +19,13 @@ _SUSPECT = 0.2
 # A motion of which the source's own normals see a smaller share than this is not seen by it: a
 # cloud whose heights were lost lies within its plane wherever the edges of a room pull it.
 _BLIND = 1e-4
+# Where all normals see no more than the first, flat patches are asked, which must see the second.
+# A patch of neighbours that is thicker than so many pitches, beyond so many times the cloud's
+# roughness, lies across an edge, and its normal leans as chance has it.
+_DOUBTED = 0.05
+_FAINT = 1e-3
+_THICK = 0.05
+_ROUGH = 3.0
 # Share of a motion that is as good as none.
 _NOTHING = 1e-9
 # Mean square of the normals' parts across their main direction, below which a surface is a plane.
@@ -51,7 +58,9 @@ def free_directions(target, source, found, support=0.0):
     slides a finite way along it, and it is free if the distances to the best of the planes near
     the points *there* do not rise: their mean square by less than ``support`` times the square
     of the slide, or than noise explains, beyond chance. What the source's own normals do not see
-    at all is free without a trial: a surface resists along its normals alone.
+    at all is free without a trial: a surface resists along its normals alone. What only those at
+    its edges see is free if one way of sliding is: a surface resists both ways, but a floor that
+    ends at a wall that the source does not have resists one.
 
     :param target: :class:`Surface`.
     :param source: :class:`Surface`, its origin at its centroid.
@@ -65,13 +74,17 @@ def free_directions(target, source, found, support=0.0):
     factor = np.linalg.inv(_whitening(found)).T
     if found.inliers < 6:
         return factor
-    seen, vectors = np.linalg.eigh(factor.T @ _seen_by(source, found.transform) @ factor)
-    unseen = factor @ vectors[:, seen < _BLIND]
-    if unseen.size:
-        factor = factor @ vectors[:, seen >= _BLIND]
-    resistance, vectors = np.linalg.eigh(factor.T @ (found.hessian / found.inliers) @ factor)
-    screws = factor @ vectors
     trial = _Trial(target, source, found)
+    seen, screws = _principal(factor, _seen_by(source, found.transform))
+    unseen, factor = screws[:, seen < _BLIND], screws[:, seen >= _BLIND]
+    if seen[0] < _DOUBTED and factor.size:
+        seen, screws = _principal(factor, _seen_by(source, found.transform, flat=True))
+        leaning = [
+            seen[i] < _FAINT and trial.slides(screws[:, i], support, one_way=True)
+            for i in range(len(seen))
+        ]
+        unseen, factor = np.hstack([unseen, screws[:, leaning]]), screws[:, ~np.array(leaning)]
+    resistance, screws = _principal(factor, found.hessian / found.inliers)
     free = [i for i in range(len(resistance)) if resistance[i] < _SUSPECT]
     free = [i for i in free if trial.slides(screws[:, i], support)]
     return np.hstack([unseen, screws[:, free]])
@@ -83,12 +96,26 @@ def is_plane(surface):
     return bool(np.linalg.eigvalsh(normals.T @ normals / len(normals))[1] < _FLAT)
 
 
-def _seen_by(source, transform):
-    """(6, 6) mean over points of the square of a screw's motion along the source's own normals."""
+def _principal(factor, form):
+    """Values (k,) of a quadratic form on the columns' span, ascending, and its axes (6, k)."""
+    values, vectors = np.linalg.eigh(factor.T @ form @ factor)
+    return values, factor @ vectors
+
+
+def _seen_by(source, transform, flat=False):
+    """
+    Mean over points of the square of a screw's motion along the source's own normals.
+
+    :param flat: normals that lie across edges see nothing.
+    :returns: (6, 6).
+    """
     some = sample(len(source), _SAMPLES[-1])
     normals = source.normals[some] @ transform[:3, :3].T
     levers = source.points[some] @ transform[:3, :3].T
     jacobian = np.hstack([normals, np.cross(levers, normals)])
+    if flat:
+        thick = _ROUGH * source.roughness + _THICK * source.pitch
+        jacobian[source.thickness(some) > thick] = 0.0
     return jacobian.T @ jacobian / len(jacobian)
 
 
@@ -108,19 +135,20 @@ class _Trial:
         self._step = _SLIDE * found.distance
         self._here = {}  # costs before any slide, by how many points they were asked of
 
-    def slides(self, screw, support):
-        """Whether the source moves both ways along a screw (1 m) without leaving the target."""
+    def slides(self, screw, support, one_way=False):
+        """Whether a screw (1 m) leaves the source on the target, both ways or one way."""
         source, step = self._source, self._step
         for count in _SAMPLES:
             here, near = self._at_rest(count)
             if not near.any():
                 slides = True  # nothing holds it
                 continue
-            rise = [
+            rises = [
                 (self._costs(count, _moved(self._found.transform, way * step * screw))[0] - here)
                 for way in (1.0, -1.0)
             ]
-            rise = np.concatenate([some[near] for some in rise]) / step**2
+            rises = [some[near] / step**2 for some in rises]
+            rise = min(rises, key=np.mean) if one_way else np.concatenate(rises)
             noise = max(here[near].mean(), (_EXACT * step) ** 2)
             enough = max(support, min(_CERTAIN, _LIFT * noise / step**2))
             chance = _STANDARD_ERRORS * rise.std() / np.sqrt(len(rise))

@@ -123,13 +123,20 @@ class Surface:
         k = min(_NEIGHBOURS, len(self.points) - 1)
         patches, reach = self._neighbourhoods(some, k + 1)
         self.pitch = max(float(np.sqrt(np.pi * np.median(reach) / k)), 1e-6 * self.radius)
-        # The plane through k + 1 points takes three of their degrees of freedom.
-        spread = np.median(_sums_of_squares(patches)[:, 0])
-        self.roughness = float(np.sqrt(max(spread, 0.0) / max(k - 2, 1)))
+        self.roughness = float(np.median(_thickness(patches)))
         return patches
 
     def __len__(self):
         return len(self.points)
+
+    def thickness(self, every):
+        """
+        How far points stray from the planes through their neighbourhoods.
+
+        :param every: slice of the points.
+        :returns: (M,) standard deviations [m].
+        """
+        return _thickness(self._neighbourhoods(every, min(_NEIGHBOURS + 1, len(self)))[0])
 
     def _neighbourhoods(self, every, count):
         """The (M, count, 3) points nearest to those of a slice, squared distance of the last."""
@@ -187,6 +194,12 @@ def _are_lines(patches):
     """Whether points (M, K, 3) lie on one line each, (M,)."""
     squares = _sums_of_squares(patches)
     return squares[:, 1] < _LINE * squares[:, 2]
+
+
+def _thickness(patches):
+    """Standard deviations (M,) of points (M, K, 3) about their planes."""
+    # A plane takes three of the points' degrees of freedom.
+    return np.sqrt(np.maximum(_sums_of_squares(patches)[:, 0], 0.0) / max(patches.shape[1] - 3, 1))
 
 
 def _sums_of_squares(patches):
