@@ -26,8 +26,8 @@ _MAX_PLACE = 9_000
 _COARSE_REFERENCE = 10_000
 _COARSE_SOURCE = 1_500
 _COMPETING_ITERATIONS = 15
-# Steps of the last level: most of what it gains comes at once, then it follows the noise.
-_LAST_ITERATIONS = 10
+# Steps of the last level: six are the rule, a motion that little resists takes more.
+_LAST_ITERATIONS = 20
 # The same where a start is only glanced at.
 _GLANCE_SOURCE = 400
 _GLANCE_ITERATIONS = 8

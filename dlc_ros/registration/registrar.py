@@ -287,7 +287,7 @@ class Registrar:
         covariance = pose_covariance(found, free, target, source.full, self._radius)
         if not prior.contradicted(found.transform, covariance):
             return answer
-        spread = plane_spread(found, target, source.full, self._radius)
+        spread = plane_spread(found, target, source.full)
         most = majority(target, source.full, prior, found.transform, found.distance, spread)
         if most is None:
             return answer

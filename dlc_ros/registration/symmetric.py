@@ -16,7 +16,7 @@ _REVERSE = 2_500
 # Residuals beyond this many of their standard deviations lose their weight (Geman-McClure).
 _OUTLYING = 3.0
 # No match is more exact than this share of the pitch: on clean clouds planes alone would count.
-_EXACT = 0.02
+EXACT = 0.02
 # Normals of a match that differ by more than 60 degrees are of two faces.
 _ALIKE = 0.5
 # A target point farther from the plane of the target under its match than this share of the
@@ -54,7 +54,7 @@ def symmetric_icp(target, source, init, distance, iterations):
         residuals = np.einsum('ij,ij->i', offsets, normals)
         jacobian = np.hstack([normals, np.cross(levers, normals)]) * scale
         # The source's own matches tell the noise; target points that it does not reach do not.
-        spread = max(typical_deviation(residuals[:own]), _EXACT * max(target.pitch, source.pitch))
+        spread = max(typical_deviation(residuals[:own]), EXACT * max(target.pitch, source.pitch))
         weights = (1.0 + (residuals / (_OUTLYING * spread)) ** 2) ** -2
         weighted = jacobian * weights[:, None]
         hessian = weighted.T @ jacobian

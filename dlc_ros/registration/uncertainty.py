@@ -4,6 +4,7 @@ import numpy as np
 
 from dlc_ros.registration.covariance import covariance_from_hessian
 from dlc_ros.registration.observability import resisted
+from dlc_ros.registration.symmetric import EXACT
 
 # Constants of the covariance, fitted to the errors of ten strata of pairs (`dlc-eval calibrate`):
 # crops of solids, clean, noisy, sparse and dense; views, fragments, rooms and scans of places.
@@ -28,20 +29,21 @@ _BLUR = 0.45
 _HIDDEN = 1.5
 
 
-def plane_spread(found, target, source, radius):
+def plane_spread(found, target, source):
     """
     Standard deviation of the plane distances of matched points [m], > 0.
 
     :param found: :class:`Agreement`.
     :param target: :class:`Surface`.
     :param source: :class:`Surface`.
-    :param radius: of the reference [m].
     """
     # Choosing the nearest point hides some noise from the residual; the roughness still shows
     # it, that of the denser cloud, but what it shows is curvature too.
     rough = np.sqrt(2.0) * min(target.roughness, source.roughness)
     residual = found.residual if np.isfinite(found.residual) else rough
-    return max(residual, min(rough, _HIDDEN * residual), 1e-6 * radius)
+    # A cloud on itself leaves no residual, but the refinement ends before it is as exact.
+    resolved = EXACT * max(target.pitch, source.pitch)
+    return max(residual, min(rough, _HIDDEN * residual), resolved)
 
 
 def pose_covariance(found, free, target, source, radius):
@@ -55,7 +57,7 @@ def pose_covariance(found, free, target, source, radius):
     :param radius: of the reference [m]; along a free direction the pose is known to about this.
     :returns: (6, 6), order x y z roll pitch yaw, target axes.
     """
-    spread = plane_spread(found, target, source, radius)
+    spread = plane_spread(found, target, source)
     # What moved lies off its place too, but only noise blurs the target.
     noise = min(spread, np.sqrt(2.0) * target.roughness)
     spread *= 1.0 + (noise / target.pitch / _BLUR) ** 3
