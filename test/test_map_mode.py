@@ -50,6 +50,15 @@ def test_the_registrar_knows_where_the_cloud_was_seen_from(rig):
     np.testing.assert_allclose(rig.calls[0].viewpoint, BASE_FROM_LIDAR[:3, 3], atol=1e-9)
 
 
+def test_clouds_of_another_frame_were_seen_from_that_of_the_sensor(tmp_path):
+    """Such are merged and filtered ones, which come in the frame of the robot."""
+    rig = Rig(tmp_path, {'mode': 'map', 'reference': 'map', 'frames.sensor': 'mast'})
+    base_from_mast = pose((0.3, -0.1, 0.2), (0.1, 0.0, 1.8))
+    rig.tree.insert('base_link', 'mast', 0, base_from_mast, static=True)
+    rig.scan(0.0)
+    np.testing.assert_allclose(rig.calls[0].viewpoint, base_from_mast[:3, 3], atol=1e-9)
+
+
 def test_transforms_are_dated_forward_and_dates_only_grow(rig):
     tolerance = rig.parameters.transform_tolerance
     *_, first = rig.scan(0.0).transforms

@@ -28,6 +28,21 @@ def test_an_object_is_published_in_the_clouds_frame_at_the_clouds_time(tmp_path)
     assert rig.localizer.on_timer(at(0.1)).transforms == ()
 
 
+def test_the_registrar_knows_where_the_objects_were_seen_from(tmp_path):
+    rig = object_rig(tmp_path)
+    seen(rig, 0)
+    np.testing.assert_array_equal(rig.calls[0].viewpoint, np.zeros(3))
+    rig = object_rig(tmp_path, **{'frames.sensor': 'lens'})
+    assert not seen(rig, 0).transforms, 'nobody says yet where that is'
+    camera_from_lens = pose((0.4, 0.0, 0.1), (0.1, -0.2, 0.3))
+    rig.tree.insert('camera', 'lens', 0, camera_from_lens, static=True)
+    seen(rig, 1)
+    np.testing.assert_allclose(rig.calls[-1].viewpoint, camera_from_lens[:3, 3], atol=1e-9)
+    rig = object_rig(tmp_path, **{'objects.free_space': False})
+    seen(rig, 0)
+    assert rig.calls[0].viewpoint is None
+
+
 def test_the_covariance_moves_with_the_inverse_and_the_parent(tmp_path):
     """Oracle: 40,000 sampled errors of scan-onto-model, inverted and moved by scipy."""
     rig = object_rig(tmp_path, **{'frames.parent': 'world'})

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip('scipy', reason='scipy is not installed')
+from scipy.spatial.transform import Rotation  # noqa: E402
 
-from dlc_ros.registration.sight import Sight  # noqa: E402
+from dlc_ros.registration.sight import Sight, View  # noqa: E402
 
 RNG = np.random.default_rng(0)
 
@@ -73,3 +74,48 @@ def test_beside_an_edge_the_nearer_surface_counts():
 def test_nothing_to_see_and_the_viewpoint_itself_raise_nothing(points):
     assert Sight(points, np.zeros(3)).crossed(np.zeros((0, 3)), margin=0.1) == 0.0
     assert 0.0 <= Sight(points, np.zeros(3)).crossed(np.ones((5, 3)), margin=0.1) <= 1.0
+
+
+def plate(half, height, count=3000):
+    """Points (N, 3) of a square plate of this half edge, facing an eye at the origin."""
+    return np.column_stack([RNG.uniform(-half, half, (count, 2)), np.full(count, height)])
+
+
+def test_of_a_thing_that_is_seen_what_stands_before_it_is_crossed():
+    view = View(plate(0.5, 2.0), np.zeros(3))
+    assert view.crossed(plate(0.5, 2.0), margin=0.05) == 0.0
+    assert view.crossed(plate(0.5, 2.3), margin=0.05) == 0.0
+    assert view.crossed(plate(0.2, 1.0), margin=0.05) == 1.0
+    both = np.concatenate([plate(0.45, 2.0, 3000), plate(0.2, 1.0, 1000)])
+    assert view.crossed(both, margin=0.05) == pytest.approx(0.25, abs=0.02)
+
+
+def test_where_no_ray_went_nothing_is_crossed():
+    seen = plate(0.5, 2.0, 6000)
+    hole = np.abs(seen[:, :2]).max(axis=1) < 0.2
+    view = View(seen[~hole], np.zeros(3))
+    assert view.crossed(plate(0.07, 1.0), margin=0.05) == 0.0  # it covers 0.14 of the hole's 0.2
+    beside = plate(0.1, 1.0) + [0.6, 0.0, 0.0]
+    assert view.crossed(beside, margin=0.05) == 0.0
+
+
+@pytest.mark.parametrize('scale', [0.01, 1.0, 300.0])
+def test_a_view_has_no_unit_and_no_axes(scale):
+    turn, here = Rotation.from_rotvec([1.0, 2.0, -0.5]).as_matrix(), np.array([5.0, -3.0, 1.0])
+    view = View(scale * (plate(0.5, 2.0) @ turn.T + here), scale * here)
+    for height, share in ((2.0, 0.0), (1.0, 1.0)):
+        other = scale * (plate(0.2, height) @ turn.T + here)
+        assert view.crossed(other, margin=0.05 * scale) == share
+
+
+def test_a_cloud_of_all_sides_was_not_seen_from_one_point():
+    ball = sphere(0.5, 4000) + [0.0, 0.0, 2.0]
+    assert View.of(ball, np.zeros(3)) is None
+    from_here = np.einsum('ij,ij->i', ball, ball - [0.0, 0.0, 2.0]) < 0.0
+    assert View.of(ball[from_here], np.zeros(3)) is not None
+
+
+def test_a_point_at_the_eye_raises_nothing():
+    view = View(np.concatenate([np.zeros((1, 3)), plate(0.5, 2.0)]), np.zeros(3))
+    assert 0.0 <= view.crossed(np.zeros((3, 3)), margin=0.05) <= 1.0
+    assert view.crossed(np.zeros((0, 3)), margin=0.05) == 0.0

@@ -40,6 +40,11 @@ class Frames(_Group):
     cloud: str = setting(
         '', 'The only frame in which clouds are accepted; empty accepts every frame.'
     )
+    sensor: str = setting(
+        '',
+        'Frame from whose origin the clouds were seen: a pose is wrong that puts the reference '
+        "where the sensor looked through. Empty is the cloud's frame.",
+    )
     parent: str = setting(
         '', "Object mode: frame in which objects are published; empty is the cloud's frame."
     )
@@ -64,6 +69,11 @@ class Objects(_Group):
     names: tuple[str, ...] = setting((), 'Frame name of each object.')
     references: tuple[str, ...] = setting(
         (), 'Point cloud file of each object, in the order of objects.names, in metres.'
+    )
+    free_space: bool = setting(
+        True,
+        'Whether a pose is wrong that puts an object where the sensor looked through, see '
+        'frames.sensor; false for clouds that were not seen from one point.',
     )
     fixed_frame: str = setting(
         '',

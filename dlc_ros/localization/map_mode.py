@@ -6,7 +6,7 @@ from dlc_ros.errors import TransformUnavailable
 from dlc_ros.localization.hold import HeldTransform
 from dlc_ros.localization.initial_pose import near
 from dlc_ros.localization.output import PoseEstimate, StampedTransform
-from dlc_ros.localization.scene import Scene, measure
+from dlc_ros.localization.scene import Scene, measure, viewpoint_in
 from dlc_ros.localization.tracker import KnownPose
 from dlc_ros.localization.units import LARGEST_MAP
 from dlc_ros.registration.covariance import covariance_of_compose
@@ -60,11 +60,11 @@ class MapMode:
         """
         frames = self.parameters.frames
         measured = measure(cloud, frames.odom, self._lookup, self.parameters)
-        points, viewpoint = measured.points, np.zeros(3)
+        points = measured.points
         if cloud.frame != frames.base:
             base_from_cloud = self._lookup(frames.base, cloud.frame, cloud.stamp_ns)
             points = transform_points(base_from_cloud, points)
-            viewpoint = base_from_cloud[:3, 3]
+        viewpoint = viewpoint_in(frames.base, frames.sensor or cloud.frame, cloud, self._lookup)
         fixed = self._lookup(frames.odom, frames.base, cloud.stamp_ns) if frames.odom else None
         return Scene(cloud.stamp_ns, frames.base, points, viewpoint, fixed, np.eye(4), measured)
 

@@ -5,7 +5,7 @@ import numpy as np
 from dlc_ros.errors import CloudError, TransformUnavailable
 from dlc_ros.localization.initial_pose import near
 from dlc_ros.localization.output import PoseEstimate, StampedTransform
-from dlc_ros.localization.scene import Scene, measure
+from dlc_ros.localization.scene import Scene, measure, viewpoint_in
 from dlc_ros.localization.segmentation import near_point, segment
 from dlc_ros.localization.tracker import KnownPose
 from dlc_ros.localization.units import LARGEST_OBJECT, unit_doubt
@@ -46,7 +46,8 @@ class ObjectMode:
         :param diameter: of the largest reference [m].
         :returns: :class:`~dlc_ros.localization.scene.Scene`.
         :raises CloudError: not a usable cloud, or nothing left of it.
-        :raises TransformUnavailable: a configured parent or fixed frame is missing at the stamp.
+        :raises TransformUnavailable: a configured parent, fixed or sensor frame is missing at the
+            stamp.
         """
         parameters = self.parameters
         stamp_ns, frame = cloud.stamp_ns, cloud.frame
@@ -56,6 +57,10 @@ class ObjectMode:
         parent_from_source = np.eye(4)
         if parent and parent != frame:
             parent_from_source = self._lookup(parent, frame, stamp_ns)
+        viewpoint = None
+        if parameters.objects.free_space:
+            sensor = parameters.frames.sensor or frame
+            viewpoint = viewpoint_in(frame, sensor, cloud, self._lookup)
         kept = segment(measured.points, diameter, parameters.segmentation)
         if len(kept) < parameters.registration.min_points:
             raise CloudError(
@@ -67,7 +72,7 @@ class ObjectMode:
                 )
             )
         return Scene(
-            stamp_ns, frame, kept, np.zeros(3), fixed_from_source, parent_from_source, measured
+            stamp_ns, frame, kept, viewpoint, fixed_from_source, parent_from_source, measured
         )
 
     def child(self, name):

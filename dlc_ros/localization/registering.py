@@ -32,7 +32,7 @@ def attempt(reference, points, viewpoint, prior, reach, several, min_confidence,
 
     :param reference: :class:`~dlc_ros.localization.references.Reference`.
     :param points: (N, 3) in the source frame [m].
-    :param viewpoint: (3,) of the sensor in that frame [m].
+    :param viewpoint: (3,) of the sensor in that frame [m], or None.
     :param prior: :class:`~dlc_ros.localization.decision.Prior`; None searches everywhere.
     :param reach: see :func:`~dlc_ros.localization.decision.decide`.
     :param several: whether other instances of the model may be in view.

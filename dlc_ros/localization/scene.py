@@ -56,7 +56,7 @@ class Scene:
     :param stamp_ns: of the cloud.
     :param source_frame: frame of ``points``: the robot's base in map mode, else the cloud's.
     :param points: (N, 3) float64, finite, in ``source_frame`` [m].
-    :param viewpoint: (3,) of the sensor in ``source_frame`` [m].
+    :param viewpoint: (3,) of the sensor in ``source_frame`` [m], or None where nobody says.
     :param fixed_from_source: (4, 4) at the stamp, or None where no fixed frame is configured.
     :param parent_from_source: (4, 4) at the stamp: where objects are published; the identity in
         map mode.
@@ -70,6 +70,20 @@ class Scene:
     fixed_from_source: np.ndarray
     parent_from_source: np.ndarray
     measured: Measured
+
+
+def viewpoint_in(frame, sensor, cloud, lookup):
+    """
+    Where the sensor was when it saw a cloud.
+
+    :param frame: of the answer.
+    :param sensor: frame whose origin it is.
+    :param cloud: :class:`Cloud`.
+    :param lookup: function (target, source, stamp_ns) -> ``T_target_source``.
+    :returns: (3,) [m].
+    :raises TransformUnavailable: missing at the stamp.
+    """
+    return np.zeros(3) if sensor == frame else lookup(frame, sensor, cloud.stamp_ns)[:3, 3]
 
 
 def measure(cloud, fixed_frame, lookup, parameters):

@@ -92,6 +92,9 @@ _NONE = Fit(
     hold=0.0,
     crossed=0.5,
 )
+# Weight of what stands where the sensor looked through, of a thing that is seen from one side: of
+# right poses 2 in 100 cross 3 % of what is visible, of wrong ones more than half.
+_CROSSED = -40.0
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,10 @@ class Model:
         if model.logit(_NONE) >= 0:
             raise ValueError('a pose for which nothing speaks would be accepted')
         return model
+
+    def with_view(self):
+        """The same where it is known what the sensor looked through, for things."""
+        return Model(self.bias, {**self.weights, 'crossed': _CROSSED})
 
     def as_card(self):
         """JSON-able dict: numbers by name, for a model card."""

@@ -43,15 +43,16 @@ class Contest:
     :ivar fit: :class:`~dlc_ros.registration.confidence.Fit` of the answer that came of it.
     """
 
-    def __init__(self, site, source, prior, sight, learned, min_confidence, hypotheses):
+    def __init__(self, site, source, prior, sight, place, learned, min_confidence, hypotheses):
         """
         Take what competes.
 
         :param site: see above.
         :param source: what :meth:`Refiner.prepare` made.
         :param prior: :class:`PosePrior` or None.
-        :param sight: :class:`~dlc_ros.registration.sight.Sight` of a scan that is searched for in
-            a place, or None.
+        :param sight: what the sensor saw, :class:`~dlc_ros.registration.sight.Sight` of a place or
+            :class:`~dlc_ros.registration.sight.View` of a thing, or None.
+        :param place: whether it is a scan that is searched for in a place.
         :param learned: the weights' :class:`~dlc_ros.registration.confidence.Model`, or None.
         :param min_confidence: below which a candidate does not convince.
         :param hypotheses: how many the predictor is asked for.
@@ -62,11 +63,13 @@ class Contest:
         # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
         # out better, and near it a scene in which things moved must not count as another one.
         reach = np.inf if prior is None else prior.reach(source.full.radius)
-        self._in_place = sight is not None
+        self._in_place = place
         open_to = not self._in_place and reach > _COARSE_RADII * source.full.radius
         self._witness = self._landscape if open_to else None
+        if not place and self._witness is None:
+            sight = None
         self.selection = Selection(
-            self.refiner, source, prior, self._witness, sight, learned, min_confidence
+            self.refiner, source, prior, self._witness, sight, place, learned, min_confidence
         )
         self._starts, self._predicted = [], []
         self._roomy = None  # see begin; None where a search has chosen what competes
@@ -116,9 +119,8 @@ class Contest:
         if prior is None and self._landscape is not None:
             return
         guess = np.eye(4) if prior is None else prior.transform
-        near = 0.5 * self.refiner.start_distance(source)
-        if not any(_distance(guess, start, source.full) < near for start in self._predicted):
-            self._starts.append((guess, None, None))
+        # Also beside a predicted one: of a thin plate the two may be on different sides.
+        self._starts.append((guess, None, None))
         radius = min(self.refiner.radius, source.full.radius)
         reach = radius if prior is None else prior.reach(radius)
         wide = min(reach, _COARSE_RADII * radius)

@@ -14,7 +14,7 @@ _STANDARD_ERRORS = 2.0
 # Motion between two poses, in fine correspondence distances, from which they are two answers.
 _DIFFERENT = 3.0
 # Share of the target that must have been seen through to name it as what is wrong.
-_CROSSED = 0.1
+_CROSSED = 0.05
 # Share of a free motion that must be rotation to call it a turn.
 _TURNING = 0.2
 
@@ -150,8 +150,8 @@ def _weakest(evidence):
     """What a person should look at first when a registration is rejected."""
     if evidence.crossed > _CROSSED:
         return (
-            f'the sensor saw through {evidence.crossed:.0%} of the target: another place, or a'
-            ' viewpoint that is not where the cloud was seen from'
+            f'the sensor saw through {evidence.crossed:.0%} of the target: a wrong pose, another'
+            ' place, or a viewpoint that is not where the cloud was seen from'
         )
     if evidence.inlier_fraction < 0.3:
         return 'too little overlap, or a wrong initial pose'

@@ -22,7 +22,7 @@ from dlc_ros.registration.refine import Refiner
 from dlc_ros.registration.result import Registration, Status
 from dlc_ros.registration.se3 import compose, inverse, numbers
 from dlc_ros.registration.selection import Answer
-from dlc_ros.registration.sight import Sight
+from dlc_ros.registration.sight import Sight, View
 from dlc_ros.registration.uncertainty import plane_spread, pose_covariance
 
 # Largest correspondence distance in radii of the source: coarser clouds lie on anything.
@@ -96,7 +96,7 @@ class Registrar:
         cloud,
         init=None,
         init_covariance=None,
-        viewpoint=(0.0, 0.0, 0.0),
+        viewpoint=None,
         min_confidence=None,
         thorough=True,
     ):
@@ -109,8 +109,10 @@ class Registrar:
             anywhere.
         :param init_covariance: (6, 6) of ``init``, order x y z roll pitch yaw, target axes; None
             takes 30 deg and 0.3 radii of the reference (standard deviations, at the cloud).
-        :param viewpoint: (3,) where the cloud was seen from, source frame [m]; heard where a place
-            is searched for (``options.upright``).
+        :param viewpoint: (3,) where the cloud was seen from, source frame [m]: a pose is wrong
+            that puts the reference where the sensor looked through. None where that is unknown,
+            or was no single point (a cloud of all sides of a thing is known by that). For a
+            place that is searched for (``options.upright``) None is the origin.
         :param min_confidence: threshold for this cloud, 0..1; None takes that of the options.
         :param thorough: whether a cloud that does not convince is looked at again, at several
             times the cost; False where another attempt at it follows.
@@ -122,7 +124,9 @@ class Registrar:
         """
         clock = _Stopwatch()
         points = validate_cloud(cloud, self.options.min_points, 'source')
-        seen_from = numbers(viewpoint, (3,))
+        seen_from = np.zeros(3)
+        if viewpoint is not None:
+            seen_from = numbers(viewpoint, (3,))
         if not np.isfinite(seen_from).all():
             raise ParameterError(f'viewpoint: {_said(viewpoint)} is no point of three coordinates')
         if min_confidence is None:
@@ -145,6 +149,8 @@ class Registrar:
 
         def search():
             origin = seen_from - frame.origin
+            if viewpoint is None and not self.options.upright:
+                origin = None
             return self._register(
                 local, frame, prior, origin, threshold, mismatch, thorough, clock
             )
@@ -152,7 +158,7 @@ class Registrar:
         return self._host.run(search) if self._host else search()
 
     def _register(self, local, frame, prior, viewpoint, threshold, mismatch, thorough, clock):
-        """Register a checked cloud, seen from a viewpoint (3,), in its local frame."""
+        """Register a checked cloud, seen from a viewpoint (3,) or None, in its local frame."""
         near = prior is not None and prior.is_near(cloud_radius(local))
         searching = self.options.upright and not near
         source = self._refiner.prepare(local, place=searching)
@@ -238,7 +244,8 @@ class Registrar:
         """Where in the reference a source may lie: a :class:`Contest` for each site."""
         large = self._atlas.is_for(source.full, self._refiner.target)
         upright = self.options.upright
-        sight = cache(partial(Sight, source.full.points, viewpoint)) if upright else None
+        look = None if viewpoint is None else Sight if upright else View.of
+        sight = look and cache(partial(look, source.full.points, viewpoint))
         if upright and large and near:
             window = self._atlas.sites(source.full, [prior])
             sites = dict.fromkeys(window, ())
@@ -256,17 +263,18 @@ class Registrar:
             room = _ROOM * site.refiner.start_distance(source)
             roomy = prior is None or prior.reach(source.full.radius) > room
             seen = sight() if sight and roomy else None
-            contest = self._contest(site, source, prior, seen, threshold)
+            place = upright and seen is not None
+            contest = self._contest(site, source, prior, seen, place, threshold)
             contest.enter(proposals)
             contests.append(contest)
             if site is self._whole or near:
                 contest.begin(roomy)
         return contests
 
-    def _contest(self, site, source, prior, sight, threshold):
+    def _contest(self, site, source, prior, sight, place, threshold):
         learned = self._host.predictor.loaded.confidence if self._host else None
         hypotheses = self.options.hypotheses
-        return Contest(site, source, prior, sight, learned, threshold, hypotheses)
+        return Contest(site, source, prior, sight, place, learned, threshold, hypotheses)
 
     def _winner(self, contests):
         """The contest whose chosen candidate is the likeliest."""

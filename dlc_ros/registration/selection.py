@@ -15,6 +15,9 @@ _COMPARED = 4.0
 # How far before what was seen the reference must stand to be looked through, in correspondence
 # distances.
 _BEFORE = 0.5
+# Share of the target that a pose must have the sensor look through, beyond that of another, to be
+# told apart from it.
+_OPPOSED = 0.04
 _TINY = 1e-9
 
 
@@ -51,7 +54,7 @@ class Answer(NamedTuple):
 class Selection:
     """The candidates of one source, competing; nothing of it outlives a registration."""
 
-    def __init__(self, refiner, source, prior, witness, sight, learned, min_confidence):
+    def __init__(self, refiner, source, prior, witness, sight, place, learned, min_confidence):
         """
         Take what candidates are judged by.
 
@@ -60,14 +63,21 @@ class Selection:
         :param prior: :class:`PosePrior` or None.
         :param witness: the predictor's :class:`Landscape`, where its descriptors are to be heard,
             or None.
-        :param sight: :class:`~dlc_ros.registration.sight.Sight` of a scan that is searched for in
-            a place, or None.
+        :param sight: what the sensor saw, :class:`~dlc_ros.registration.sight.Sight` or
+            :class:`~dlc_ros.registration.sight.View`, or None.
+        :param place: whether it is a scan that is searched for in a place.
         :param learned: :class:`~dlc_ros.registration.confidence.Model` that goes with the witness.
         :param min_confidence: below which a candidate does not convince.
         """
         self._refiner, self._source, self._prior = refiner, source, prior
         self._witness, self._sight, self._min_confidence = witness, sight, min_confidence
-        self._model = PLACES if sight else GEOMETRIC if witness is None else learned
+        self._place = place
+        if place:
+            self._model = PLACES
+        elif witness is None:
+            self._model = GEOMETRIC
+        else:
+            self._model = learned if sight is None else learned.with_view()
 
     def candidates(self, refinements, odds):
         """
@@ -128,7 +138,7 @@ class Selection:
             reference, those that convince there, each with its ``Rival.allowance``.
         :returns: :class:`Evidence`.
         """
-        chosen, best = answer.chosen, answer.best
+        best = answer.best
         # What slides has little that descriptors could recognise; a prior says where it is.
         slides = answer.free.shape[1] > 0 and self._prior is not None
         model = GEOMETRIC if slides else self._model
@@ -136,10 +146,10 @@ class Selection:
             confidence=model.confidence(fit),
             residual_ratio=fit.residual_ratio,
             inlier_fraction=best.inlier_fraction,
-            score=chosen.score,
+            score=answer.chosen.score,
             free_directions=answer.free,
             radius=self._source.full.radius,
-            rivals=self._rivals(chosen, candidates, answer.free, elsewhere),
+            rivals=self._rivals(answer, fit, candidates, elsewhere),
             contradicting=answer.held,
             crossed=fit.crossed or 0.0,
             one_of_many_planes=self._is_one_of_many_planes(),
@@ -152,15 +162,16 @@ class Selection:
             return False
         return is_plane(source) and not is_plane(self._refiner.target)
 
-    def _rivals(self, chosen, candidates, free, elsewhere):
+    def _rivals(self, answer, fit, candidates, elsewhere):
         """The other candidates, compared with the chosen one."""
-        found, prior = chosen.agreement, self._prior
+        chosen, free, prior = answer.chosen, answer.free, self._prior
+        found = chosen.agreement
         # Of other parts of the reference other points were compared: the source's alone count.
         own = slice(found.compared)
-        compared = [(c.refined, slice(None), 0.0) for c in candidates]
-        compared += [(c, own, allowance) for c, allowance in elsewhere]
+        compared = [(c.refined, slice(None), 0.0, self._opposes(c.fit, fit)) for c in candidates]
+        compared += [(c, own, allowance, False) for c, allowance in elsewhere]
         rivals = []
-        for candidate, part, allowance in compared:
+        for candidate, part, allowance, opposed in compared:
             if candidate is chosen:
                 continue
             difference = found.qualities[part] - candidate.agreement.qualities[part]
@@ -178,11 +189,18 @@ class Selection:
                     motion=motion / found.distance,
                     deficit=deficit,
                     deficit_error=float(chance),
-                    excluded=told_apart,
+                    excluded=told_apart or opposed,
                     allowance=allowance,
                 )
             )
         return tuple(rivals)
+
+    def _opposes(self, rival, fit):
+        """Whether the view of a thing tells a rival's :class:`Fit` from the chosen one's."""
+        # In a place what came since the map was made is looked through as well.
+        if self._place or self._sight is None:
+            return False
+        return rival.crossed > fit.crossed + _OPPOSED
 
     def _crossed(self, agreement):
         """Share of the reference that the sensor looked through; None where nobody asks."""

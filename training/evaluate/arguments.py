@@ -68,10 +68,14 @@ def add_pairs(command, name, meaning, default=100):
     )
 
 
-def add_methods(command, names):
-    """``--methods``."""
+def add_methods(command, methods):
+    """``--methods``, of a dict of :class:`~dlc_training.evaluate.methods.Method` by name."""
+    names = [f'({name})' if method.asked else name for name, method in methods.items()]
     command.add_argument(
-        '--methods', nargs='+', metavar='NAME', help=f'default all: {", ".join(names)}'
+        '--methods',
+        nargs='+',
+        metavar='NAME',
+        help=f'default all that are not in brackets: {", ".join(names)}',
     )
 
 

@@ -31,16 +31,18 @@ class DlcRos:
     :param weights: weights file, or None for the shipped ones.
     :param use_predictor: False bypasses the network.
     :param upright: both clouds have their z axes up, as a node in map mode has them.
+    :param viewpoint: (3,) where sources were seen from, or None where nobody says.
     """
 
     weights: str | None = None
     use_predictor: bool = True
     upright: bool = False
+    viewpoint: tuple | None = None
 
     def __call__(self, source, target, prior):
         """Return ``T_target_source`` (4, 4) and what the gate said of it."""
         known = () if prior is None else (prior.transform, prior.covariance)
-        found = self._registrar(target).register(source, *known)
+        found = self._registrar(target).register(source, *known, viewpoint=self.viewpoint)
         details = {
             'status': found.status.value,
             'confidence': round(float(found.confidence), 4),
@@ -109,11 +111,13 @@ class Method:
     :param make: :class:`Settings` -> picklable function (source, target, prior) that returns a
         (4, 4) pose, or that and a dict of JSON-able details.
     :param requires: modules that must be importable.
+    :param asked: runs only when it is named, since it is not for every protocol.
     """
 
     label: str
     make: Callable
     requires: tuple = ('small_gicp',)
+    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,13 @@ METHODS = {
     'dlc_ros': Method(
         'dlc_ros', lambda s: DlcRos(s.weights, upright=s.upright), ('torch', 'small_gicp')
     ),
+    # The source's frame must be the sensor's, as that of partial-view is.
+    'dlc_ros-viewpoint': Method(
+        'dlc_ros, told where the sensor was',
+        lambda s: DlcRos(s.weights, upright=s.upright, viewpoint=(0.0, 0.0, 0.0)),
+        ('torch', 'small_gicp'),
+        asked=True,
+    ),
     'dlc_ros-bypassed': Method(
         'dlc_ros, predictor bypassed',
         lambda s: DlcRos(s.weights, use_predictor=False, upright=s.upright),
@@ -186,12 +197,14 @@ def choose(names):
     """
     Check method names.
 
-    :param names: names, or None for every method whose modules are installed.
+    :param names: names, or None for every method whose modules are installed, but for those that
+        must be asked for.
     :return: (chosen names, one line for each that is left out because something is missing).
     :raises ParameterError: an unknown name, or one whose modules are not installed.
     """
     if names is None:
-        missing = {name: _missing(METHODS[name]) for name in METHODS}
+        usual = [name for name, method in METHODS.items() if not method.asked]
+        missing = {name: _missing(METHODS[name]) for name in usual}
         notes = [
             f'{name} left out: {what} is not installed' for name, what in missing.items() if what
         ]
