@@ -280,6 +280,14 @@ def test_the_short_way_uses_the_weights_of_the_package(bracket):
     np.testing.assert_array_equal(result.transform, again.transform)
 
 
+def test_one_call_takes_options(bracket):
+    strict = PLAIN.model_copy(update={'min_confidence': 1.0})
+    result = dlc_ros.register(*bracket, NEAR, strict)
+    assert result.status is Status.REJECTED and 'below 1.00' in result.reason
+    again = Registrar(bracket[1], options=strict).register(bracket[0], NEAR)
+    np.testing.assert_array_equal(result.transform, again.transform)
+
+
 @pytest.mark.parametrize('yaw', [0.0, 45.0, -45.0])
 def test_recorded_lidar_pair_from_the_identity(shared_data, yaw):
     from dlc_ros.files import read_cloud, read_transform

@@ -5,7 +5,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from dlc_ros.errors import ParameterError
+from dlc_ros.errors import CloudError, ParameterError
 from dlc_ros.registration.atlas import Atlas, Site
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, size_mismatch, validate_cloud
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
@@ -301,17 +301,28 @@ class Registrar:
         return compose(self._frame.transform, transform, inverse(frame.transform))
 
 
-def register(source, target, init=None):
+def register(source, target, init=None, options=None):
     """
-    Register two clouds with the default options and the weights of the package.
+    Register two clouds once, with the weights of the package.
 
-    :param source: (N, 3) float points [m].
-    :param target: (M, 3) float points [m].
+    Most of the time goes into making the target ready: for several clouds against one target,
+    build a :class:`Registrar` and keep it.
+
+    :param source: (N, 3) float points [m], in the source frame; rows with NaN or Inf are dropped.
+    :param target: (M, 3) float points [m], in the target frame; likewise.
     :param init: (4, 4) ``T_target_source`` that is believed to be near, or None for anywhere.
+    :param options: :class:`RegistrationOptions`; None takes the defaults.
     :returns: :class:`Registration`.
-    :raises DlcError: what :class:`Registrar` raises.
+    :raises CloudError: one of the clouds cannot be registered.
+    :raises ParameterError: ``init`` is not rigid, or what :class:`Registrar` says of its options.
+    :raises WeightsError: the weights of the package cannot be loaded.
     """
-    return Registrar(target).register(source, init)
+    try:
+        registrar = Registrar(target, options=options)
+    except CloudError as error:
+        # Whoever calls this has given a target and knows of no reference.
+        raise CloudError(f'target: {str(error).removeprefix("reference: ")}') from None
+    return registrar.register(source, init)
 
 
 def _said(value):
