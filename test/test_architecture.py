@@ -279,6 +279,17 @@ def test_public_names_load_on_first_use():
     )
 
 
+def test_a_caller_needs_no_other_module_to_read_a_cloud_and_to_catch_what_is_raised():
+    printed = run_python(
+        'import sys, dlc_ros\n'
+        'try:\n    dlc_ros.read_cloud("nowhere.ply")\n'
+        'except dlc_ros.FileError as error:\n    print(isinstance(error, dlc_ros.DlcError))\n'
+        'kinds = (dlc_ros.CloudError, dlc_ros.ParameterError, dlc_ros.WeightsError)\n'
+        'print(all(issubclass(kind, dlc_ros.DlcError) for kind in kinds), "torch" in sys.modules)'
+    )
+    assert printed.split() == ['True', 'True', 'False']
+
+
 def test_runtime_works_without_any_extra():
     extras = {'cyclonedds', 'rosbags', 'open3d', 'matplotlib', 'optuna', 'tensorboard', 'tqdm'}
     blocked = extras | {'kiss_matcher', 'hypothesis', 'pytest', 'psutil', 'rclpy', 'dlc_training'}
