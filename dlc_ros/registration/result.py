@@ -24,6 +24,9 @@ class Registration:
     """
     Where the source lies in the target's frame, and how far to trust that.
 
+    True where it is accepted, false where it is not: whether there is one at all is asked with
+    ``is None``.
+
     :param transform: (4, 4) float64 ``T_target_source``; maps source points into the target frame.
     :param covariance: (6, 6) float64 of that transform, order x y z [m] roll pitch yaw [rad]
         (fixed axes), expressed along the target frame's axes.
@@ -56,3 +59,7 @@ class Registration:
     def accepted(self):
         """Whether the whole transform may be used (status ACCEPTED)."""
         return self.status is Status.ACCEPTED
+
+    def __bool__(self):
+        """As :attr:`accepted`: ``if register(source, target):`` is no trap then."""
+        return self.accepted
