@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from dlc_ros import __version__
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.errors import DlcError, FileError, ParameterError, missing_package
 
-ACCEPTED, NOT_ACCEPTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+ACCEPTED, NOT_ACCEPTED = 0, 1
 # Which extra brings a package.
 _EXTRAS = {'cyclonedds': 'dds', 'rosbags': 'dds', 'open3d': 'open3d', 'matplotlib': 'demo'}
 
@@ -52,15 +53,8 @@ def main(argv=None):
         return ACCEPTED
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, without the usage, which ``--help`` shows."""
-
-    def error(self, message):
-        self.exit(MISTAKE, f'{self.prog}: {message}; see {self.prog} --help\n')
-
-
 def _parser():
-    parser = _Parser(
+    parser = Parser(
         prog='dlc-ros',
         description='Where a point cloud lies in another, in files or live on ROS 2 topics.',
         epilog='Exit codes: 0 done, 1 registration not accepted, 2 a mistake in the input '

@@ -36,6 +36,7 @@ def files(tmp_path_factory):
     write_cloud(folder / 'few.npy', room(60)[:5])
     write_transform(folder / 'init.txt', np.eye(4))
     (folder / 'bad_init.txt').write_text('1 2 3\n')
+    (folder / 'views.ply').mkdir()
     (folder / 'text.ply').write_text('this is no ply file')
     (folder / 'params.yaml').write_text('/**:\n  ros__parameters:\n    mode: object\n')
     (folder / 'no_params.yaml').write_text('mode: object\n')
@@ -209,6 +210,8 @@ MISTAKES = {
     'one file': (['register', 'a.ply'], 'TARGET'),
     'missing file': (['register', 'nowhere.ply', 'target.npy'], 'nowhere.ply'),
     'no cloud': (['register', 'text.ply', 'target.npy'], 'text.ply'),
+    'directory': (['register', '.', 'target.npy'], '.: is a directory'),
+    'directory with a suffix': (['register', 'source.npy', 'views.ply'], 'is a directory'),
     'unknown format': (['register', 'params.yaml', 'target.npy'], 'params.yaml'),
     'few points': (['register', 'few.npy', 'target.npy'], 'few.npy: 5 finite points'),
     'few points to register to': (['register', 'source.npy', 'few.npy'], 'few.npy: 5 finite'),
@@ -331,6 +334,13 @@ def test_demo_gets_its_own_options(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'dlc_ros.demo.run', demo)
     assert run(capsys, 'demo', '--duration', '5', '--help')[0] == 7
     assert heard == [['--duration', '5', '--help']]
+
+
+@pytest.mark.parametrize('arguments', [['--bogus'], ['--rate', 'fast']])
+def test_a_mistake_in_an_option_of_the_demo_is_one_line(capsys, arguments):
+    code, out, err = run(capsys, 'demo', *arguments)
+    assert (code, out) == (2, '') and arguments[-1] in err
+    assert err.startswith('dlc-ros demo: ') and len(err.splitlines()) == 1
 
 
 def test_missing_package_is_named_with_its_extra(tmp_path):

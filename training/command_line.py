@@ -2,9 +2,9 @@
 
 import sys
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE
 from dlc_ros.errors import DlcError, missing_package
 
-MISTAKE, _INTERRUPTED = 2, 130
 EXTRA = 'training'  # brings all that these commands need
 
 
@@ -43,4 +43,4 @@ def exit_code(act, prog, out):
             return MISTAKE
         said = str(error)
     print(f'{said}; the same command continues in {out}', file=sys.stderr)
-    return _INTERRUPTED
+    return INTERRUPTED

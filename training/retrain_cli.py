@@ -3,6 +3,7 @@
 import shlex
 import sys
 
+from dlc_ros.command_line import Parser
 from dlc_training.command_line import add_run, exit_code
 
 
@@ -29,8 +30,6 @@ def _run(options):
 
 
 def _parser():
-    from dlc_training.evaluate.arguments import Parser
-
     parser = Parser(
         prog='dlc-retrain',
         description='Fine-tune the pose predictor on your own recordings, and say whether that '

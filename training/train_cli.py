@@ -7,11 +7,12 @@ from pathlib import Path
 
 import yaml
 
+from dlc_ros.command_line import Parser
 from dlc_ros.errors import DlcError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.command_line import add_run, exit_code
 from dlc_training.config import load_config
-from dlc_training.evaluate.arguments import Parser, at_least
+from dlc_training.evaluate.arguments import at_least
 from dlc_training.evaluate.landscape import measure_basin, measure_rays
 from dlc_training.evaluate.shapes import GeneratedShapes
 from dlc_training.model_card import model_card

@@ -2,16 +2,6 @@
 
 import argparse
 
-MISTAKE = 2
-
-
-class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, without the usage, which ``--help`` shows."""
-
-    def error(self, message):
-        """Exit with code 2 and one line."""
-        self.exit(MISTAKE, f'{self.prog}: {message}; see {self.prog} --help\n')
-
 
 def at_least(least, kind=int):
     """Argument type: a number not below ``least``."""

@@ -3,11 +3,9 @@
 import shlex
 import sys
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.errors import DlcError, missing_package
 from dlc_training.evaluate import commands
-from dlc_training.evaluate.arguments import MISTAKE, Parser
-
-INTERRUPTED = 130
 
 
 def main(argv=None):
