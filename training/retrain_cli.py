@@ -4,7 +4,7 @@ import shlex
 import sys
 
 from dlc_ros.command_line import Parser
-from dlc_training.command_line import add_run, exit_code
+from dlc_training.command_line import add_run, end_process, exit_code
 
 
 def main(arguments=None):
@@ -157,6 +157,4 @@ def _parser():
 
 
 if __name__ == '__main__':
-    from dlc_training.engine.distributed import end_process
-
     end_process(main())

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dlc_ros.command_line import MISTAKE, Parser
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.errors import DlcError, missing_package
 from dlc_training.command_line import EXTRA
 from dlc_training.recordings.files import unwritable
@@ -93,6 +93,9 @@ def _exit_code(act, prog, folder):
         print(f'{prog}: {missing_package(error, EXTRA)}', file=sys.stderr)
     except DlcError as error:
         print(f'{prog}: {error}', file=sys.stderr)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return INTERRUPTED
     except OSError as error:  # in the middle of a recording
         print(f'{prog}: {unwritable(folder, error)}', file=sys.stderr)
     return MISTAKE
