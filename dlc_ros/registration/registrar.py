@@ -42,7 +42,7 @@ class Registrar:
     Registers clouds against one reference; built once, used for any number of clouds.
 
     Equal input gives equal bits (with ``threads=1``); nothing is remembered between clouds, and
-    several threads may register at once.
+    several threads may register at once. It cannot be pickled: each process builds its own.
     """
 
     def __init__(self, reference, weights=None, options=None):
@@ -107,8 +107,9 @@ class Registrar:
             dropped.
         :param init: (4, 4) ``T_target_source`` that is believed to be near, or None for
             anywhere.
-        :param init_covariance: (6, 6) of ``init``, order x y z roll pitch yaw, target axes; None
-            takes 30 deg and 0.3 radii of the reference (standard deviations, at the cloud).
+        :param init_covariance: (6, 6) of ``init``, order x y z [m] roll pitch yaw [rad], target
+            axes, the position being that of the source's origin; None takes 30 deg and 0.3 radii
+            of the reference (standard deviations, at the cloud).
         :param viewpoint: (3,) where the cloud was seen from, source frame [m]; heard where a place
             is searched for (``options.upright``).
         :param min_confidence: threshold for this cloud, 0..1; None takes that of the options.
@@ -305,8 +306,8 @@ def register(source, target, init=None, options=None):
     """
     Register two clouds once, with the weights of the package.
 
-    Most of the time goes into making the target ready: for several clouds against one target,
-    build a :class:`Registrar` and keep it.
+    The target is made ready at each call: for several clouds against one, build a
+    :class:`Registrar` and keep it.
 
     :param source: (N, 3) float points [m], in the source frame; rows with NaN or Inf are dropped.
     :param target: (M, 3) float points [m], in the target frame; likewise.
