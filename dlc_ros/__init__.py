@@ -12,6 +12,12 @@ _PUBLIC = {
     'Registration': 'dlc_ros.registration.result',
     'RegistrationOptions': 'dlc_ros.registration.options',
     'Status': 'dlc_ros.registration.result',
+    'read_cloud': 'dlc_ros.files',
+    'DlcError': 'dlc_ros.errors',
+    'CloudError': 'dlc_ros.errors',
+    'FileError': 'dlc_ros.errors',
+    'ParameterError': 'dlc_ros.errors',
+    'WeightsError': 'dlc_ros.errors',
 }
 
 __all__ = ['__version__', *_PUBLIC]

@@ -17,9 +17,10 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from dlc_ros import __version__
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.errors import DlcError, FileError, ParameterError, missing_package
 
-ACCEPTED, NOT_ACCEPTED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
+ACCEPTED, NOT_ACCEPTED = 0, 1
 # Which extra brings a package.
 _EXTRAS = {'cyclonedds': 'dds', 'rosbags': 'dds', 'open3d': 'open3d', 'matplotlib': 'demo'}
 
@@ -52,15 +53,8 @@ def main(argv=None):
         return ACCEPTED
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, without the usage, which ``--help`` shows."""
-
-    def error(self, message):
-        self.exit(MISTAKE, f'{self.prog}: {message}; see {self.prog} --help\n')
-
-
 def _parser():
-    parser = _Parser(
+    parser = Parser(
         prog='dlc-ros',
         description='Where a point cloud lies in another, in files or live on ROS 2 topics.',
         epilog='Exit codes: 0 done, 1 registration not accepted, 2 a mistake in the input '
@@ -83,12 +77,33 @@ def _add_register(commands):
         'register',
         help='register two point cloud files',
         description='Find the transform that maps SOURCE into the frame of TARGET. Files: ply, '
-        'pcd, xyz, csv, npy, npz, KITTI .bin, or a mesh (ply, stl, obj, off, gltf); metres. Exit '
-        'code 0 if the result is accepted, 1 if not, 2 for a mistake in the input.',
+        'pcd, xyz, csv, npy, npz, KITTI .bin, or a mesh (ply, stl, obj, off, gltf); metres. A '
+        'scan in a map is found far more reliably with --upright. Exit code 0 if the result is '
+        'accepted, 1 if not, 2 for a mistake in the input.',
     )
     command.add_argument('source', metavar='SOURCE', help='cloud to move')
     command.add_argument('target', metavar='TARGET', help='cloud that stays')
     command.add_argument('--init', metavar='FILE', help='4x4 text file: guess of the transform')
+    command.add_argument(
+        '--init-std',
+        nargs=2,
+        type=_number(0.0, math.inf, 'number from 0 on'),
+        metavar=('METRES', 'DEGREES'),
+        help='how far that guess may be off: standard deviations of the middle of SOURCE along '
+        'each axis, and of the turn about each (default: 0.3 radii of TARGET, 30 deg)',
+    )
+    command.add_argument(
+        '--upright',
+        action='store_true',
+        help='both have their z axes up, to a few degrees, and SOURCE was seen from near its '
+        'origin: a LiDAR scan in a map; every place and yaw is searched',
+    )
+    command.add_argument(
+        '--min-confidence',
+        type=_number(0.0, 1.0, 'number from 0 to 1'),
+        metavar='SHARE',
+        help='below which the result is not accepted, 0 to 1 (default: 0.5)',
+    )
     command.add_argument('--weights', metavar='FILE', help='instead of the ones in the package')
     command.add_argument('--json', action='store_true', help='print one JSON object')
     command.set_defaults(command=_register)
@@ -176,14 +191,56 @@ def _add_play(commands):
 
 def _register(options):
     from dlc_ros.files import read_cloud, read_transform
+    from dlc_ros.registration.cloud import validate_cloud
 
-    source, target = read_cloud(options.source), read_cloud(options.target)
+    if options.init_std and not options.init:
+        raise ParameterError('--init-std tells how sure --init is; give --init FILE as well')
+    # Named by their files, and before the weights are loaded.
+    source, target = (
+        validate_cloud(read_cloud(path), name=path) for path in (options.source, options.target)
+    )
     init = read_transform(options.init) if options.init else None
+    from dlc_ros.registration.options import RegistrationOptions
     from dlc_ros.registration.registrar import Registrar
 
-    result = Registrar(target, weights=options.weights).register(source, init=init)
+    registrar = Registrar(target, options.weights, RegistrationOptions(upright=options.upright))
+    spread = _spread(source, init, *options.init_std) if options.init_std else None
+    result = registrar.register(source, init, spread, min_confidence=options.min_confidence)
     _answer(_json(result) if options.json else _text(result))
     return ACCEPTED if result.accepted else NOT_ACCEPTED
+
+
+def _spread(source, init, metres, degrees):
+    """
+    (6, 6) covariance of ``init`` from standard deviations at the middle of the source.
+
+    Given at the source's origin, a turn would swing a cloud that lies far from it anywhere.
+    """
+    import numpy as np
+
+    from dlc_ros.registration.cloud import LocalFrame
+    from dlc_ros.registration.covariance import covariance_of_compose
+    from dlc_ros.registration.se3 import compose, inverse
+
+    middle = LocalFrame.of(source).transform
+    deviations = np.repeat([metres, math.radians(degrees)], 3)
+    at_middle = np.diag(deviations**2)
+    return covariance_of_compose(compose(init, middle), at_middle, inverse(middle))
+
+
+def _number(least, most, said):
+    """Argument type: a finite number from ``least`` to ``most``; ``said`` names what is asked."""
+
+    def number(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (least <= value <= most and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f'{text!r} is no {said}')
+        return value
+
+    return number
 
 
 def _answer(text):

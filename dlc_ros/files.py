@@ -14,6 +14,8 @@ from dlc_ros.registration.se3 import is_rigid, nearest_rigid
 _MESH_POINTS = 50_000
 # An array of three rows with more columns than this has its points in the columns.
 _COLUMNS = 16
+# How an npy file begins, and how the zip file does that an npz is.
+_NUMPY, _ZIP = b'\x93NUMPY', b'PK'
 _MESHES = ('.stl', '.obj', '.off', '.gltf', '.glb')
 _TEXTS = ('.xyz', '.txt', '.csv', '.asc', '.pts')
 
@@ -33,6 +35,8 @@ def read_cloud(path):
     reader = _READERS.get(path.suffix.lower())
     if not path.exists():  # before its name is judged, which may be a slip too
         raise FileError(f'{path}: cannot be read: {os.strerror(errno.ENOENT)}')
+    if path.is_dir():
+        raise FileError(f'{path}: is a directory; name a point cloud file in it')
     if reader is None:
         known = ' '.join(sorted(suffix[1:] for suffix in _READERS))
         raise FileError(f'{path}: unknown suffix {path.suffix!r}; known are {known}')
@@ -164,7 +168,20 @@ def _is_number(word):
 
 def _read_numpy(path):
     """(N, >= 3) array or a structured one with x, y, z; in an npz called points, xyz or alone."""
-    loaded = np.load(path, allow_pickle=False)
+    with open(path, 'rb') as file:
+        if not file.read(len(_NUMPY)).startswith((_NUMPY, _ZIP)):
+            raise ValueError('it does not begin as numpy writes it; its suffix may be wrong')
+    try:
+        return _numpy_points(np.load(path, allow_pickle=False))
+    except ValueError as error:
+        # numpy's own words are an advice to run whatever code the file brings.
+        if 'pickle' not in str(error):
+            raise
+        raise ValueError('it holds Python objects; save an (N, 3) array of floats') from None
+
+
+def _numpy_points(loaded):
+    """(N, 3) points of what numpy has loaded."""
     if isinstance(loaded, np.lib.npyio.NpzFile):
         with loaded:
             names = [name for name in ('points', 'xyz') if name in loaded] or loaded.files

@@ -15,7 +15,7 @@ PAGE = ROOT / 'docs' / 'architecture.md'
 TREES = {'dlc_ros': ROOT / 'dlc_ros', 'dlc_training': ROOT / 'training'}
 LAYERS = ('registration', 'localization', 'node', 'demo', 'training')
 # Shared by every layer; they import nothing above themselves.
-BASE = {'dlc_ros', 'errors', 'files', 'ply_pcd'}
+BASE = {'dlc_ros', 'command_line', 'errors', 'files', 'ply_pcd'}
 
 MIDDLEWARE_ROS = {
     'bond',
@@ -153,12 +153,12 @@ def test_every_import_follows_an_arrow():
     assert not wrong
 
 
-def test_errors_and_files_import_no_layer():
+def test_what_every_layer_shares_imports_no_layer():
     # Of a transform file it is asked whether it is rigid: se3 is numpy and nothing else.
     wrong = [
         found
         for found in OURS
-        if layer_of(found.path) in ('errors', 'files', 'ply_pcd')
+        if layer_of(found.path) in ('command_line', 'errors', 'files', 'ply_pcd')
         and layer_of_module(found.module) not in BASE
         and not found.module.startswith('dlc_ros.registration.se3.')
     ]
@@ -277,6 +277,17 @@ def test_public_names_load_on_first_use():
         )
         == '[] True'
     )
+
+
+def test_a_caller_needs_no_other_module_to_read_a_cloud_and_to_catch_what_is_raised():
+    printed = run_python(
+        'import sys, dlc_ros\n'
+        'try:\n    dlc_ros.read_cloud("nowhere.ply")\n'
+        'except dlc_ros.FileError as error:\n    print(isinstance(error, dlc_ros.DlcError))\n'
+        'kinds = (dlc_ros.CloudError, dlc_ros.ParameterError, dlc_ros.WeightsError)\n'
+        'print(all(issubclass(kind, dlc_ros.DlcError) for kind in kinds), "torch" in sys.modules)'
+    )
+    assert printed.split() == ['True', 'True', 'False']
 
 
 def test_runtime_works_without_any_extra():

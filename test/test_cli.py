@@ -9,6 +9,7 @@ import types
 
 import numpy as np
 import pytest
+import scenes
 from wire import LOOPBACK, Process, command, environment, free_domain, room, wait_for
 
 from dlc_ros import cli
@@ -35,6 +36,7 @@ def files(tmp_path_factory):
     write_cloud(folder / 'few.npy', room(60)[:5])
     write_transform(folder / 'init.txt', np.eye(4))
     (folder / 'bad_init.txt').write_text('1 2 3\n')
+    (folder / 'views.ply').mkdir()
     (folder / 'text.ply').write_text('this is no ply file')
     (folder / 'params.yaml').write_text('/**:\n  ros__parameters:\n    mode: object\n')
     (folder / 'no_params.yaml').write_text('mode: object\n')
@@ -101,6 +103,69 @@ def test_what_is_not_accepted_is_exit_code_1(files, capsys):
     assert answer['accepted'] is False and answer['status'] != 'ACCEPTED' and answer['reason']
 
 
+def test_a_threshold_of_ones_own_decides(files, capsys):
+    arguments = ('register', files / 'source.npy', files / 'target.npy', '--init')
+    arguments = (*arguments, files / 'init.txt', '--json', '--min-confidence')
+    assert run(capsys, *arguments, 0.2)[0] == 0
+    code, out, _ = run(capsys, *arguments, 1)
+    assert code == 1 and json.loads(out)['status'] == 'REJECTED'
+
+
+def test_the_spread_of_an_initial_pose_tells_equal_poses_apart(tmp_path, capsys):
+    rng, far = np.random.default_rng(4), [500_000.0, 5_400_000.0, 300.0]
+    for name in ('source', 'target'):
+        write_cloud(tmp_path / f'{name}.npy', scenes.box(3000, rng) + far)
+    write_transform(tmp_path / 'init.txt', np.eye(4))
+    arguments = ('register', tmp_path / 'source.npy', tmp_path / 'target.npy', '--json')
+    arguments = (*arguments, '--init', tmp_path / 'init.txt', '--init-std')
+    code, out, err = run(capsys, *arguments, 0.1, 5)
+    assert (code, err) == (0, '')
+    assert rotation_angle_deg(np.array(json.loads(out)['T_target_source']), np.eye(4)) < 1.0
+    code, out, _ = run(capsys, *arguments, 10, 180)
+    assert code == 1 and json.loads(out)['status'] == 'AMBIGUOUS'
+
+
+def test_the_spread_of_an_initial_pose_is_that_of_the_middle_of_the_cloud(tmp_path, capsys):
+    """A cloud that is refused keeps what was believed of it."""
+    middle = np.array([700.0, -300.0, 20.0])
+    tiny = 1e-3 * room().astype(np.float64)
+    write_cloud(tmp_path / 'source.npy', tiny - tiny.mean(axis=0) + middle)
+    write_cloud(tmp_path / 'target.npy', room())
+    write_transform(tmp_path / 'init.txt', make_transform(exp_so3([0.4, 0.0, 1.0]), [9.0, 0, 0]))
+    code, out, _ = run(
+        capsys,
+        *('register', tmp_path / 'source.npy', tmp_path / 'target.npy', '--json'),
+        *('--init', tmp_path / 'init.txt', '--init-std', 0.2, 10),
+    )
+    answer = json.loads(out)
+    assert code == 1 and 'smaller' in answer['reason']
+    # x = R c + t: an error w of the turn swings the middle c by w x R c.
+    arm = np.array(answer['T_target_source'])[:3, :3] @ middle
+    lever = np.eye(6)
+    lever[:3, 3:] = -np.cross(np.eye(3), arm)
+    deviations = np.sqrt(np.diag(lever @ np.array(answer['covariance']) @ lever.T))
+    np.testing.assert_allclose(deviations, np.repeat([0.2, np.radians(10)], 3), rtol=0.02)
+
+
+def test_upright_searches_among_upright_poses_alone(tmp_path, capsys):
+    rng = np.random.default_rng(5)
+    place = scenes.box(20000, rng, (12.0, 7.0, 3.0))
+    place = np.vstack([place, scenes.box(4000, rng, (1.5, 1.0, 2.0)) + [3.5, 1.5, -0.5]])
+    truth = make_transform(exp_so3([0.0, 0.0, 2.5]), [-1.0, 0.5, 0.0])
+    scan = transform_points(inverse(truth), place)
+    scan = scan[np.linalg.norm(scan, axis=1) < 6.0][::3]
+    scan += 0.005 * rng.normal(size=scan.shape)
+    write_cloud(tmp_path / 'place.npy', place)
+    write_cloud(tmp_path / 'scan.npy', scan)
+    write_cloud(tmp_path / 'on_its_head.npy', scan * [1.0, -1.0, -1.0])
+    arguments = (tmp_path / 'place.npy', '--upright', '--json')
+    code, out, _ = run(capsys, 'register', tmp_path / 'scan.npy', *arguments)
+    assert code == 0, json.loads(out)['reason']
+    assert rotation_angle_deg(np.array(json.loads(out)['T_target_source']), truth) < 1.0
+    assert run(capsys, 'register', tmp_path / 'on_its_head.npy', *arguments)[0] == 1
+    assert run(capsys, 'register', tmp_path / 'on_its_head.npy', arguments[0])[0] == 0
+
+
 # As a shell runs it: what is printed leaves when the program ends, or when it is told to.
 BUFFERED = {**environment(), 'PYTHONUNBUFFERED': ''}
 
@@ -145,8 +210,31 @@ MISTAKES = {
     'one file': (['register', 'a.ply'], 'TARGET'),
     'missing file': (['register', 'nowhere.ply', 'target.npy'], 'nowhere.ply'),
     'no cloud': (['register', 'text.ply', 'target.npy'], 'text.ply'),
+    'directory': (['register', '.', 'target.npy'], '.: is a directory'),
+    'directory with a suffix': (['register', 'source.npy', 'views.ply'], 'is a directory'),
     'unknown format': (['register', 'params.yaml', 'target.npy'], 'params.yaml'),
-    'few points': (['register', 'few.npy', 'target.npy'], 'points'),
+    'few points': (['register', 'few.npy', 'target.npy'], 'few.npy: 5 finite points'),
+    'few points to register to': (['register', 'source.npy', 'few.npy'], 'few.npy: 5 finite'),
+    'threshold out of range': (
+        ['register', 'source.npy', 'target.npy', '--min-confidence', '1.5'],
+        "'1.5' is no number from 0 to 1",
+    ),
+    'threshold that is none': (
+        ['register', 'source.npy', 'target.npy', '--min-confidence', 'nan'],
+        "'nan' is no number from 0 to 1",
+    ),
+    'spread of no pose': (
+        ['register', 'source.npy', 'target.npy', '--init-std', '0.5', '10'],
+        'give --init FILE as well',
+    ),
+    'half a spread': (
+        ['register', 'source.npy', 'target.npy', '--init', 'init.txt', '--init-std', '0.5'],
+        'expected 2 arguments',
+    ),
+    'negative spread': (
+        ['register', 'source.npy', 'target.npy', '--init-std', '0.5', '-1'],
+        "'-1' is no number from 0 on",
+    ),
     'bad init': (
         ['register', 'source.npy', 'target.npy', '--init', 'bad_init.txt'],
         'bad_init.txt',
@@ -246,6 +334,13 @@ def test_demo_gets_its_own_options(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'dlc_ros.demo.run', demo)
     assert run(capsys, 'demo', '--duration', '5', '--help')[0] == 7
     assert heard == [['--duration', '5', '--help']]
+
+
+@pytest.mark.parametrize('arguments', [['--bogus'], ['--rate', 'fast']])
+def test_a_mistake_in_an_option_of_the_demo_is_one_line(capsys, arguments):
+    code, out, err = run(capsys, 'demo', *arguments)
+    assert (code, out) == (2, '') and arguments[-1] in err
+    assert err.startswith('dlc-ros demo: ') and len(err.splitlines()) == 1
 
 
 def test_missing_package_is_named_with_its_extra(tmp_path):

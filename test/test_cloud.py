@@ -1,5 +1,8 @@
 """What is refused as a cloud and why, and that reducing keeps the shape."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,6 +23,7 @@ from dlc_ros.registration.cloud import (
 RNG = np.random.default_rng(0)
 BALL = RNG.normal(size=(100, 3))
 LINE = np.outer(RNG.normal(size=100), [1.0, 2.0, -0.5])
+RECORDS = np.array([tuple(row) for row in BALL], dtype=[('x', 'f8'), ('y', 'f8'), ('z', 'f8')])
 
 
 @pytest.mark.parametrize('dtype', ['f2', 'f4', 'f8', 'i2', 'u1', '>f4', '<f8'])
@@ -64,7 +68,11 @@ def test_rows_with_a_hole_are_dropped():
         (np.zeros((100, 3), bool), 'real numbers'),
         ([[1, 2, 3], [4, 5]], 'numbers'),
         (None, 'real numbers'),
-        ('cloud.ply', 'real numbers'),
+        ('cloud.ply', r'dlc_ros\.read_cloud'),
+        (Path('cloud.ply'), r'dlc_ros\.read_cloud'),
+        (SimpleNamespace(points=BALL), r'pass its points, np\.asarray\(cloud\.points\)'),
+        (RECORDS, r"np\.column_stack\(\[cloud\['x'\], cloud\['y'\], cloud\['z'\]\]\)"),
+        (RECORDS[['x', 'z']], 'without a field y'),
         (np.zeros((100, 3)), 'coincide'),
         (np.full((100, 3), 5e6), 'coincide'),
         (LINE, 'one line'),

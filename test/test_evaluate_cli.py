@@ -234,6 +234,10 @@ MISTAKES = [
     (['sweeps', '--only', 'colour'], "invalid choice: 'colour'"),
     (['files', 'a.ply', 'b.ply', 'truth.txt'], 'a.ply'),
     (['report', 'nowhere.json'], 'nowhere.json: No such file'),
+    (['so3-crop', '--out', __file__], 'cannot be written (Not a directory)'),
+    (['landscape', '--out', f'{__file__}/deeper/still'], 'cannot be written (Not a directory)'),
+    (['recording', 'drive', '--out', f'{__file__}/clouds.json'], 'cannot be written'),
+    (['report', 'nowhere.json', '--out', '.'], '. is a directory; name a file'),
     (['so4-crop'], "invalid choice: 'so4-crop'"),
     ([], 'required'),
 ]

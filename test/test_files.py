@@ -198,6 +198,7 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, capfd):
         message = str(caught.value)
         assert message.startswith(str(path)), message
         assert '\n' not in message and len(message) < len(str(path)) + 200, message
+        assert 'allow_pickle' not in message, 'no advice to run what a foreign file brings'
     assert capfd.readouterr() == ('', '')
 
 

@@ -27,6 +27,7 @@ def test_a_pose_is_found_from_near(registrar, bracket):
     turn, shift = errors(result.transform)
     assert turn < 0.2 and shift < 0.01
     assert result.accepted and result.status is Status.ACCEPTED and result.confidence > 0.8
+    assert result, 'what is accepted is true'
     assert result.inlier_fraction > 0.95 and 0.0 < result.residual < 0.02
     assert list(result.stages) == ['validate', 'reduce', 'predict', 'refine', 'judge']
     assert all(milliseconds >= 0.0 for milliseconds in result.stages.values())
@@ -38,6 +39,7 @@ def test_a_pose_is_found_from_near(registrar, bracket):
 def test_the_threshold_may_be_another_for_each_cloud(registrar, bracket):
     strict = registrar.register(bracket[0], NEAR, min_confidence=1.0)
     assert strict.status is Status.REJECTED and 'below 1.00' in strict.reason
+    assert not strict, 'what is rejected is false'
     foreign = scenes.sphere(1500, np.random.default_rng(1))
     assert not registrar.register(foreign, TRUTH).accepted
     assert 'is below' not in registrar.register(foreign, TRUTH, min_confidence=0.0).reason
@@ -99,7 +101,7 @@ def test_a_box_has_equal_poses_unless_a_prior_tells_them_apart(propose):
     turns = [np.zeros(3), [np.pi, 0, 0], [0, np.pi, 0], [0, 0, np.pi]]
     propose(source, target, *(TRUTH @ make_transform(exp_so3(turn)) for turn in turns))
     result = Registrar(target).register(source)
-    assert result.status is Status.AMBIGUOUS and not result.accepted
+    assert result.status is Status.AMBIGUOUS and not result.accepted and not result
     assert len(result.alternatives) == 3 and '3 other poses' in result.reason
     found = [result.transform, *result.alternatives]
     for turn in turns:
@@ -126,7 +128,7 @@ def test_free_directions_hold_in_the_frames_that_were_given(scene, count, sensor
     truth = compose(TRUTH, inverse(away))
     source, target = pair(scene, noise=0.004)
     result = Registrar(target, options=PLAIN).register(transform_points(away, source), truth)
-    assert result.status is Status.DEGENERATE and not result.accepted
+    assert result.status is Status.DEGENERATE and not result.accepted and not result
     assert f'{count} of 6' in result.reason
     assert result.free_directions.shape == (6, count)
     np.testing.assert_allclose(np.linalg.norm(result.free_directions, axis=0), 1.0)
@@ -277,6 +279,14 @@ def test_the_short_way_uses_the_weights_of_the_package(bracket):
     result = dlc_ros.register(source, target)
     assert result.stages['predict'] > 0.0
     again = Registrar(target).register(source)
+    np.testing.assert_array_equal(result.transform, again.transform)
+
+
+def test_one_call_takes_options(bracket):
+    strict = PLAIN.model_copy(update={'min_confidence': 1.0})
+    result = dlc_ros.register(*bracket, NEAR, strict)
+    assert result.status is Status.REJECTED and 'below 1.00' in result.reason
+    again = Registrar(bracket[1], options=strict).register(bracket[0], NEAR)
     np.testing.assert_array_equal(result.transform, again.transform)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registrations import NEAR, PLAIN, TRUTH
 
-from dlc_ros import Registrar, Status
+from dlc_ros import Registrar, Status, register
 from dlc_ros.errors import CloudError, ParameterError
 
 
@@ -75,6 +75,7 @@ def test_a_bad_cloud_is_one_line_that_says_which(registrar, name):
     for act, who in [
         (lambda cloud: registrar.register(cloud), 'source'),
         (lambda cloud: Registrar(cloud, options=PLAIN), 'reference'),
+        (lambda cloud: register(scenes.sphere(100, np.random.default_rng(0)), cloud), 'target'),
     ]:
         with pytest.raises(CloudError) as caught:
             act(BAD_CLOUDS[name])

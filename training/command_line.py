@@ -1,10 +1,11 @@
 """What the commands that train share: their folder, their objective, and how they end."""
 
+import os
 import sys
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE
 from dlc_ros.errors import DlcError, missing_package
 
-MISTAKE, _INTERRUPTED = 2, 130
 EXTRA = 'training'  # brings all that these commands need
 
 
@@ -43,4 +44,20 @@ def exit_code(act, prog, out):
             return MISTAKE
         said = str(error)
     print(f'{said}; the same command continues in {out}', file=sys.stderr)
-    return _INTERRUPTED
+    return INTERRUPTED
+
+
+def end_process(code):
+    """
+    End one of several processes at once, a single one as usual.
+
+    The threads of gloo may outlive their group with the last tensors in hand, and abort a process
+    whose interpreter is being taken apart when they let go of them.
+
+    :param code: exit code of the process.
+    """
+    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -3,7 +3,8 @@
 import shlex
 import sys
 
-from dlc_training.command_line import add_run, exit_code
+from dlc_ros.command_line import Parser
+from dlc_training.command_line import add_run, end_process, exit_code
 
 
 def main(arguments=None):
@@ -29,8 +30,6 @@ def _run(options):
 
 
 def _parser():
-    from dlc_training.evaluate.arguments import Parser
-
     parser = Parser(
         prog='dlc-retrain',
         description='Fine-tune the pose predictor on your own recordings, and say whether that '
@@ -158,6 +157,4 @@ def _parser():
 
 
 if __name__ == '__main__':
-    from dlc_training.engine.distributed import end_process
-
     end_process(main())

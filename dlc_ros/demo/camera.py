@@ -5,12 +5,12 @@ It publishes what a driver would (``/camera/points``), and for the checker alone
 knows: where the part really is (``/demo/truth``) and what each cloud shows (``/demo/view``).
 """
 
-import argparse
 import json
 import sys
 
 import numpy as np
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.demo.arguments import add_scenario_arguments
 from dlc_ros.demo.depth_camera import DepthCamera, SensorNoise
 from dlc_ros.demo.pace import Pace, Renderer
@@ -69,7 +69,7 @@ class SimulatedCamera:
 
 def main(arguments=None):
     """Publish one run of the scenario; ends by itself."""
-    parser = argparse.ArgumentParser(prog='python -m dlc_ros.demo.camera', description=__doc__)
+    parser = Parser(prog='python -m dlc_ros.demo.camera', description=__doc__)
     add_scenario_arguments(parser)
     options = parser.parse_args(arguments)
     try:
@@ -80,9 +80,9 @@ def main(arguments=None):
             publish(participant, scenario)
     except DlcError as error:
         print(f'demo camera: {error}', file=sys.stderr)
-        return 2
+        return MISTAKE
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 

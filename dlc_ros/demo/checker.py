@@ -7,7 +7,6 @@ its standard input closes it writes ``report.json``, ``table.txt``, ``transforms
 prints its progress, one JSON object a line.
 """
 
-import argparse
 import csv
 import json
 import logging
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.demo.camera import POINTS_TOPIC, TRUTH_TOPIC, VIEW_TOPIC
 from dlc_ros.demo.metrics import (
     Estimate,
@@ -219,7 +219,7 @@ def write_transforms(path, log):
 
 def main(arguments=None):
     """Listen until standard input closes, then judge."""
-    parser = argparse.ArgumentParser(prog='python -m dlc_ros.demo.checker', description=__doc__)
+    parser = Parser(prog='python -m dlc_ros.demo.checker', description=__doc__)
     parser.add_argument('out', type=Path, help='folder of the results; exists')
     parser.add_argument('--domain', type=int, help='DDS domain (ROS_DOMAIN_ID, else 0)')
     parser.add_argument('--interface', default='lo', help='network interface (%(default)s)')
@@ -230,9 +230,9 @@ def main(arguments=None):
         conclude(checker, options)
     except DlcError as error:
         print(f'demo checker: {error}', file=sys.stderr)
-        return 2
+        return MISTAKE
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     return 0
 
 

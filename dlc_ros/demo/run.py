@@ -5,7 +5,6 @@ The camera (:mod:`dlc_ros.demo.camera`) and the checker (:mod:`dlc_ros.demo.chec
 of the node but its topics; the node is the one that ``dlc-ros run`` starts.
 """
 
-import argparse
 import importlib.util
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.demo.arguments import add_scenario_arguments
 from dlc_ros.demo.part import build_part, sample_surface
 from dlc_ros.demo.process import Child
@@ -59,16 +59,16 @@ def add_arguments(parser):
 
 def main(arguments=None):
     """Entry of ``python -m dlc_ros.demo``."""
-    parser = argparse.ArgumentParser(prog='dlc-ros demo', description=__doc__.splitlines()[1])
+    parser = Parser(prog='dlc-ros demo', description=__doc__.splitlines()[1])
     add_arguments(parser)
     try:
         return run(parser.parse_args(arguments))
     except DlcError as error:
         print(f'dlc-ros demo: {error}', file=sys.stderr)
-        return 2
+        return MISTAKE
     except KeyboardInterrupt:
         print('dlc-ros demo: stopped', file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def run(options):

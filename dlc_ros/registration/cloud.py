@@ -1,6 +1,7 @@
 """Checking a cloud before anything is computed from it, and reducing it."""
 
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 
@@ -43,10 +44,7 @@ def validate_cloud(points, min_points=30, name='cloud'):
         said = ' '.join(str(error).split())
         raise CloudError(f'{name}: not an (N, 3) array of numbers: {said}') from None
     if array.dtype.kind not in 'fiu':
-        raise CloudError(
-            f'{name}: coordinates must be real numbers, got dtype {array.dtype}; pass an (N, 3)'
-            ' float array'
-        )
+        raise CloudError(f'{name}: {_no_numbers(points, array)}')
     if array.size == 0:
         raise CloudError(f'{name}: empty; at least {min_points} points are needed')
     if array.ndim != 2 or array.shape[1] != 3:
@@ -72,6 +70,26 @@ def validate_cloud(points, min_points=30, name='cloud'):
     if single:
         _refuse_rounded(array, magnitude, name)
     return array
+
+
+def _no_numbers(points, array):
+    """What is wrong with an array of something else, and what makes (N, 3) numbers of it."""
+    if array.dtype.names:
+        missing = [axis for axis in 'xyz' if axis not in array.dtype.names]
+        if missing:
+            return (
+                f'a structured array without a field {" ".join(missing)}; pass an (N, 3) float'
+                ' array'
+            )
+        return (
+            'a structured array; pass its coordinates,'
+            " np.column_stack([cloud['x'], cloud['y'], cloud['z']])"
+        )
+    if isinstance(points, (str, PathLike)):
+        return 'a file name is no array; pass what dlc_ros.read_cloud makes of it'
+    if array.ndim == 0 and hasattr(points, 'points'):
+        return f'a {type(points).__name__} is no array; pass its points, np.asarray(cloud.points)'
+    return f'coordinates must be real numbers, got dtype {array.dtype}; pass an (N, 3) float array'
 
 
 def _remedy(shape):

@@ -5,7 +5,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from dlc_ros.errors import ParameterError
+from dlc_ros.errors import CloudError, ParameterError
 from dlc_ros.registration.atlas import Atlas, Site
 from dlc_ros.registration.cloud import LocalFrame, cloud_radius, size_mismatch, validate_cloud
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
@@ -42,7 +42,7 @@ class Registrar:
     Registers clouds against one reference; built once, used for any number of clouds.
 
     Equal input gives equal bits (with ``threads=1``); nothing is remembered between clouds, and
-    several threads may register at once.
+    several threads may register at once. It cannot be pickled: each process builds its own.
     """
 
     def __init__(self, reference, weights=None, options=None):
@@ -107,8 +107,9 @@ class Registrar:
             dropped.
         :param init: (4, 4) ``T_target_source`` that is believed to be near, or None for
             anywhere.
-        :param init_covariance: (6, 6) of ``init``, order x y z roll pitch yaw, target axes; None
-            takes 30 deg and 0.3 radii of the reference (standard deviations, at the cloud).
+        :param init_covariance: (6, 6) of ``init``, order x y z [m] roll pitch yaw [rad], target
+            axes, the position being that of the source's origin; None takes 30 deg and 0.3 radii
+            of the reference (standard deviations, at the cloud).
         :param viewpoint: (3,) where the cloud was seen from, source frame [m]: a pose is wrong
             that puts the reference where the sensor looked through. None where that is unknown,
             or was no single point (a cloud of all sides of a thing is known by that). For a
@@ -309,17 +310,28 @@ class Registrar:
         return compose(self._frame.transform, transform, inverse(frame.transform))
 
 
-def register(source, target, init=None):
+def register(source, target, init=None, options=None):
     """
-    Register two clouds with the default options and the weights of the package.
+    Register two clouds once, with the weights of the package.
 
-    :param source: (N, 3) float points [m].
-    :param target: (M, 3) float points [m].
+    The target is made ready at each call: for several clouds against one, build a
+    :class:`Registrar` and keep it.
+
+    :param source: (N, 3) float points [m], in the source frame; rows with NaN or Inf are dropped.
+    :param target: (M, 3) float points [m], in the target frame; likewise.
     :param init: (4, 4) ``T_target_source`` that is believed to be near, or None for anywhere.
+    :param options: :class:`RegistrationOptions`; None takes the defaults.
     :returns: :class:`Registration`.
-    :raises DlcError: what :class:`Registrar` raises.
+    :raises CloudError: one of the clouds cannot be registered.
+    :raises ParameterError: ``init`` is not rigid, or what :class:`Registrar` says of its options.
+    :raises WeightsError: the weights of the package cannot be loaded.
     """
-    return Registrar(target).register(source, init)
+    try:
+        registrar = Registrar(target, options=options)
+    except CloudError as error:
+        # Whoever calls this has given a target and knows of no reference.
+        raise CloudError(f'target: {str(error).removeprefix("reference: ")}') from None
+    return registrar.register(source, init)
 
 
 def _said(value):

@@ -24,9 +24,13 @@ class Registration:
     """
     Where the source lies in the target's frame, and how far to trust that.
 
+    True where it is accepted, false where it is not: whether there is one at all is asked with
+    ``is None``.
+
     :param transform: (4, 4) float64 ``T_target_source``; maps source points into the target frame.
     :param covariance: (6, 6) float64 of that transform, order x y z [m] roll pitch yaw [rad]
-        (fixed axes), expressed along the target frame's axes.
+        (fixed axes), expressed along the target frame's axes. The position is that of the source's
+        origin: far from the cloud, the turn swings it far.
     :param confidence: 0 (no evidence) to 1; what the gate's threshold is compared with.
     :param status: what may be done with it; see :class:`Status`.
     :param reason: one sentence for a person: why this status.
@@ -56,3 +60,7 @@ class Registration:
     def accepted(self):
         """Whether the whole transform may be used (status ACCEPTED)."""
         return self.status is Status.ACCEPTED
+
+    def __bool__(self):
+        """As :attr:`accepted`: ``if register(source, target):`` is no trap then."""
+        return self.accepted

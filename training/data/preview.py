@@ -1,13 +1,13 @@
 """Pictures of generated pairs, to see what a network is taught: one row of pairs for each kind."""
 
-import argparse
 import sys
 
 import numpy as np
 
+from dlc_ros.command_line import MISTAKE, Parser
 from dlc_ros.errors import DlcError, ParameterError, missing_package
 from dlc_ros.registration.cloud import cloud_radius
-from dlc_training.command_line import EXTRA, MISTAKE
+from dlc_training.command_line import EXTRA
 from dlc_training.data.pairs import KINDS, NEAR, make_pair
 from dlc_training.data.scene_pairs import overlap
 from dlc_training.data.solids import make_solid
@@ -73,9 +73,7 @@ def _framed(clouds):
 
 def main(argv=None):
     """Run ``python -m dlc_training.data.preview``; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m dlc_training.data.preview', description=__doc__
-    )
+    parser = Parser(prog='python -m dlc_training.data.preview', description=__doc__)
     parser.add_argument('--kind', choices=(*KINDS, 'solid'), required=True)
     parser.add_argument('--count', type=int, default=12, help='pairs to draw (default 12)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the data (default 0)')

@@ -7,26 +7,9 @@ that takes two gradients a step leaves the others waiting instead of out of step
 """
 
 import os
-import sys
 
 import torch
 from torch import distributed
-
-
-def end_process(code):
-    """
-    End one of several processes at once, a single one as usual.
-
-    The threads of gloo may outlive their group with the last tensors in hand, and abort a process
-    whose interpreter is being taken apart when they let go of them.
-
-    :param code: exit code of the process.
-    """
-    if int(os.environ.get('WORLD_SIZE', 1)) == 1:
-        sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 class Processes:

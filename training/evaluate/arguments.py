@@ -1,16 +1,8 @@
 """Arguments that several commands of ``dlc-eval`` share."""
 
 import argparse
-
-MISTAKE = 2
-
-
-class Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line, without the usage, which ``--help`` shows."""
-
-    def error(self, message):
-        """Exit with code 2 and one line."""
-        self.exit(MISTAKE, f'{self.prog}: {message}; see {self.prog} --help\n')
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def at_least(least, kind=int):
@@ -32,6 +24,31 @@ def percent(text):
     if not 0 <= value <= 100:
         raise argparse.ArgumentTypeError(f'{text} is not within 0..100')
     return value
+
+
+def writable_folder(text):
+    """Argument type: a folder that is there or can be made; it is not made yet."""
+    return _writable(text, Path(text))
+
+
+def writable_file(text):
+    """Argument type: a file that can be written; it is not made yet."""
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f'{text} is a directory; name a file')
+    return _writable(text, Path(text).parent)
+
+
+def _writable(text, folder):
+    """``text``, if something can be made in a folder or where that would be made."""
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        # Permissions do not tell: root may write anywhere, and nobody to some file systems.
+        with TemporaryDirectory(dir=there):
+            return text
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f'{text} cannot be written ({error.strerror or error})'
+        ) from None
 
 
 def add_seed(command):
@@ -82,7 +99,11 @@ def add_methods(command, methods):
 def add_out(command, folder):
     """``--out``."""
     command.add_argument(
-        '--out', default=folder, metavar='DIR', help='folder of the results (default %(default)s)'
+        '--out',
+        type=writable_folder,
+        default=folder,
+        metavar='DIR',
+        help='folder of the results (default %(default)s)',
     )
 
 

@@ -16,6 +16,7 @@ from dlc_training.evaluate.arguments import (
     add_work,
     at_least,
     percent,
+    writable_file,
 )
 from dlc_training.evaluate.methods import METHODS
 from dlc_training.evaluate.protocols import PROTOCOLS
@@ -202,7 +203,13 @@ def _sweeps(options):
 
 def _report_arguments(parser):
     parser.add_argument('results', nargs='+', metavar='RESULT.json', help='in the order wanted')
-    parser.add_argument('--out', default='report.html', metavar='FILE', help='default %(default)s')
+    parser.add_argument(
+        '--out',
+        type=writable_file,
+        default='report.html',
+        metavar='FILE',
+        help='default %(default)s',
+    )
 
 
 def _report(options):

@@ -3,11 +3,8 @@
 import shlex
 import sys
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.errors import DlcError, missing_package
-from dlc_training.evaluate import commands
-from dlc_training.evaluate.arguments import MISTAKE, Parser
-
-INTERRUPTED = 130
 
 
 def main(argv=None):
@@ -17,9 +14,10 @@ def main(argv=None):
     :param argv: arguments without the program's name; None takes ``sys.argv``.
     :return: exit code: 0 done, 2 a user's mistake, 130 interrupted.
     """
-    options = _parser().parse_args(argv)
-    options.command_line = shlex.join(['dlc-eval', *(sys.argv[1:] if argv is None else argv)])
     try:
+        options = _parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        options.command_line = shlex.join(['dlc-eval', *words])
         return options.run(options)
     except ModuleNotFoundError as error:
         print(f'dlc-eval: {missing_package(error, "eval")}', file=sys.stderr)
@@ -33,6 +31,8 @@ def main(argv=None):
 
 
 def _parser():
+    from dlc_training.evaluate import commands  # torch: seconds in which Ctrl-C may come
+
     parser = Parser(
         prog='dlc-eval',
         description='Measure registration as the protocols say: all methods on the same pairs.',

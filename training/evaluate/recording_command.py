@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from dlc_ros.errors import DlcError, ParameterError, missing_package
+from dlc_training.evaluate.arguments import writable_file
 
 
 def add_arguments(parser):
@@ -35,7 +36,12 @@ def add_arguments(parser):
         default=[],
         help='a parameter of the node; may be repeated',
     )
-    parser.add_argument('--out', metavar='FILE', help='write every cloud and its error as JSON')
+    parser.add_argument(
+        '--out',
+        type=writable_file,
+        metavar='FILE',
+        help='write every cloud and its error as JSON',
+    )
 
 
 def run(options):

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dlc_ros.command_line import INTERRUPTED, MISTAKE, Parser
 from dlc_ros.errors import DlcError, missing_package
-from dlc_training.command_line import EXTRA, MISTAKE
+from dlc_training.command_line import EXTRA
 from dlc_training.recordings.files import unwritable
 
 # What does the work is imported where it begins: it needs the extra, which --help does without.
@@ -15,7 +16,7 @@ from dlc_training.recordings.files import unwritable
 def simulate(arguments):
     """``dlc-retrain simulate``: returns the exit code (0 done, 2 a user's mistake)."""
     prog = 'dlc-retrain simulate'
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description='Record a simulated robot in a generated building, to try dlc-retrain on.',
     )
@@ -54,7 +55,7 @@ def _simulate(options):
 def ingest(arguments):
     """``dlc-retrain ingest``: prints rates and peak memory; returns the exit code."""
     prog = 'dlc-retrain ingest'
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description='Write recordings of 131,072-point clouds (uncompressed mcap, 2.9 MB each) '
         'and measure how they are read: CPU time, wall time, peak memory.',
@@ -92,6 +93,9 @@ def _exit_code(act, prog, folder):
         print(f'{prog}: {missing_package(error, EXTRA)}', file=sys.stderr)
     except DlcError as error:
         print(f'{prog}: {error}', file=sys.stderr)
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        return INTERRUPTED
     except OSError as error:  # in the middle of a recording
         print(f'{prog}: {unwritable(folder, error)}', file=sys.stderr)
     return MISTAKE
