@@ -99,6 +99,14 @@ def _add_register(commands):
         'origin: a LiDAR scan in a map; every place and yaw is searched',
     )
     command.add_argument(
+        '--viewpoint',
+        nargs=3,
+        type=_number(-math.inf, math.inf, 'number'),
+        metavar=('X', 'Y', 'Z'),
+        help='where SOURCE was seen from, in its frame [m]: a pose is wrong that puts TARGET '
+        'where the sensor looked through (default: not known; with --upright the origin)',
+    )
+    command.add_argument(
         '--min-confidence',
         type=_number(0.0, 1.0, 'number from 0 to 1'),
         metavar='SHARE',
@@ -205,7 +213,9 @@ def _register(options):
 
     registrar = Registrar(target, options.weights, RegistrationOptions(upright=options.upright))
     spread = _spread(source, init, *options.init_std) if options.init_std else None
-    result = registrar.register(source, init, spread, min_confidence=options.min_confidence)
+    result = registrar.register(
+        source, init, spread, options.viewpoint, min_confidence=options.min_confidence
+    )
     _answer(_json(result) if options.json else _text(result))
     return ACCEPTED if result.accepted else NOT_ACCEPTED
 

@@ -74,3 +74,31 @@ def pair(scene, rng, transform, count=2000, noise=0.005):
         source + noise * rng.normal(size=source.shape),
         target + noise * rng.normal(size=target.shape),
     )
+
+
+def finned_block(rng, density=600):
+    """
+    A block with a fin on three of its faces, and the other three.
+
+    :param density: points on a square of surface of edge 1.
+    :returns: points (N, 3) of the block of 1 x 0.8 x 0.6, (M, 3) of the plain faces alone, which
+        an eye at 2.5, 2.2, -2.0 sees.
+    """
+
+    def sheet(lower, size):
+        size = np.asarray(size)
+        count = int(density * np.prod(size[size > 0.0]))
+        return lower + rng.random((count, 3)) * size
+
+    faces = [
+        sheet(side * np.eye(3)[axis] * (1.0, 0.8, 0.6), np.where(np.arange(3) == axis, 0.0, size))
+        for size in [np.array([1.0, 0.8, 0.6])]
+        for axis in range(3)
+        for side in (0, 1)
+    ]
+    fins = [
+        sheet((0.5, 0.2, 0.6), (0.0, 0.4, 0.3)),
+        sheet((-0.3, 0.4, 0.1), (0.3, 0.0, 0.4)),
+        sheet((0.2, -0.3, 0.3), (0.6, 0.3, 0.0)),
+    ]
+    return np.vstack(faces + fins), np.vstack([faces[1], faces[3], faces[4]])

@@ -166,6 +166,17 @@ def test_upright_searches_among_upright_poses_alone(tmp_path, capsys):
     assert run(capsys, 'register', tmp_path / 'on_its_head.npy', arguments[0])[0] == 0
 
 
+def test_what_the_sensor_looked_through_counts(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    write_cloud(tmp_path / 'block.npy', scenes.finned_block(rng)[0])
+    seen = scenes.finned_block(rng, density=900)[1]
+    write_cloud(tmp_path / 'seen.npy', seen + 0.004 * rng.normal(size=seen.shape))
+    files = (tmp_path / 'seen.npy', tmp_path / 'block.npy')
+    assert run(capsys, 'register', *files, '--viewpoint', '2.5', '2.2', '-2.0')[0] == 0
+    code, out, _ = run(capsys, 'register', *files, '--viewpoint', '-1.5', '-1.4', '2.6')
+    assert code == 1 and 'saw through' in out
+
+
 # As a shell runs it: what is printed leaves when the program ends, or when it is told to.
 BUFFERED = {**environment(), 'PYTHONUNBUFFERED': ''}
 

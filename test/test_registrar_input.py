@@ -189,33 +189,11 @@ def test_a_place_seen_from_elsewhere_says_that_the_viewpoint_may_be_wrong():
     assert result.status is Status.REJECTED and 'saw through' in result.reason
 
 
-def finned_block(rng, density=600):
-    """Points of a block of 1 x 0.8 x 0.6 m with a fin on three of its faces."""
-
-    def sheet(lower, size):
-        size = np.asarray(size)
-        count = int(density * np.prod(size[size > 0.0]))
-        return lower + rng.random((count, 3)) * size
-
-    faces = [
-        sheet(side * np.eye(3)[axis] * (1.0, 0.8, 0.6), np.where(np.arange(3) == axis, 0.0, size))
-        for size in [np.array([1.0, 0.8, 0.6])]
-        for axis in range(3)
-        for side in (0, 1)
-    ]
-    fins = [
-        sheet((0.5, 0.2, 0.6), (0.0, 0.4, 0.3)),
-        sheet((-0.3, 0.4, 0.1), (0.3, 0.0, 0.4)),
-        sheet((0.2, -0.3, 0.3), (0.6, 0.3, 0.0)),
-    ]
-    return np.vstack(faces + fins), np.vstack([faces[1], faces[3], faces[4]])
-
-
 def test_a_thing_seen_from_elsewhere_is_rejected_and_says_so():
     """Three plain faces of a block: turned by half, its fins stand before what was seen."""
     rng = np.random.default_rng(0)
-    target, _ = finned_block(rng)
-    _, seen = finned_block(rng, density=900)
+    target, _ = scenes.finned_block(rng)
+    _, seen = scenes.finned_block(rng, density=900)
     cloud = seen + rng.normal(scale=0.004, size=seen.shape)
     registrar = Registrar(target)
     for viewpoint in (None, [2.5, 2.2, -2.0]):
