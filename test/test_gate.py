@@ -41,6 +41,15 @@ def test_what_the_sensor_saw_through_is_named():
     assert 'saw through' not in judge(replace(BAD, crossed=0.02), 0.5).reason
 
 
+def test_an_initial_pose_is_blamed_only_where_one_was_given():
+    little = replace(BAD, inlier_fraction=0.1)
+    assert 'initial pose' not in judge(little, 0.5).reason
+    assert (
+        'too little overlap, or a wrong initial'
+        in judge(replace(little, started=True), 0.5).reason
+    )
+
+
 def test_the_operators_threshold_decides():
     middling = replace(GOOD, confidence=0.6)
     assert judge(middling, 0.59).status is Status.ACCEPTED

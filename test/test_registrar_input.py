@@ -35,6 +35,16 @@ def test_one_garbage_point_is_not_taken_for_another_unit_or_a_line(registrar, br
         registrar.register(np.vstack([source, [1e6, 0.0, 0.0]]))
 
 
+def test_a_stray_point_is_named_where_a_cloud_is_rejected(registrar):
+    """One point at fifty times the size of a cloud shrinks the turns that the rest holds."""
+    rng = np.random.default_rng(3)
+    foreign = rng.normal(size=(800, 3))
+    assert 'from the rest' not in registrar.register(foreign).reason
+    result = registrar.register(np.vstack([foreign, [0.0, 60.0, 80.0]]))
+    assert result.status is Status.REJECTED
+    assert 'source: few of its points lie up to 99.9 m from the rest; remove' in result.reason
+
+
 @pytest.mark.parametrize('origin', [0.0, 5e6])
 def test_of_a_refused_cloud_nothing_is_known_at_the_cloud(registrar, bracket, origin):
     """Anywhere within the reference, any way round: however far off its frame's origin is."""

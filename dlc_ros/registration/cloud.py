@@ -11,8 +11,10 @@ from dlc_ros.registration.se3 import make_transform
 # A spread across the main axis below this share of the spread along it is a line: no rotation
 # about it can be told. Float32 coordinates of a true line leave about 1e-7.
 _LINE = 1e-4
-# Spread of a cloud in typical distances from its middle, from which few points make it.
+# Spread of a cloud in typical distances from its middle, from which few points make it; and
+# distance of its farthest point in those of all but one in a hundred, from which it is a stray.
 _FAR_OFF = 30.0
+_STRAY = 10.0
 # Points that mostly show by themselves that they do not lie on one line.
 _SOME = 1_000
 # Step between neighbouring float32 coordinates, as a share of a cloud's extent, from which they
@@ -154,12 +156,13 @@ def cloud_radius(points):
 
 def few_far_off(points):
     """
-    Sentence about few points that alone make a cloud large, or '' without such.
+    Sentence about few points that lie far from the rest, or '' without such.
 
     :param points: (N, 3) [m].
     """
     away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
-    if np.sqrt(np.mean(away**2)) < _FAR_OFF * np.median(away):
+    spread = np.sqrt(np.mean(away**2)) >= _FAR_OFF * np.median(away)
+    if not spread and away.max() <= _STRAY * np.quantile(away, 0.99):
         return ''
     return f'few of its points lie up to {away.max():.3g} m from the rest; remove them'
 

@@ -63,6 +63,7 @@ class Evidence:
         the prior along them, 0..1.
     :param crossed: share of the target that stands where the sensor looked through, 0..1; 0 where
         that was not asked.
+    :param started: an initial pose was given.
     :param one_of_many_planes: the source is a plane, the target has others than the one that it
         lies on, and no near prior says which.
     """
@@ -76,6 +77,7 @@ class Evidence:
     rivals: tuple = ()
     contradicting: float = 0.0
     crossed: float = 0.0
+    started: bool = False
     one_of_many_planes: bool = False
 
 
@@ -154,7 +156,7 @@ def _weakest(evidence):
             ' place, or a viewpoint that is not where the cloud was seen from'
         )
     if evidence.inlier_fraction < 0.3:
-        return 'too little overlap, or a wrong initial pose'
+        return 'too little overlap' + (', or a wrong initial pose' if evidence.started else '')
     if evidence.residual_ratio > 1.5:
         return 'the surfaces do not fit: another object, or a wrong pose'
     return 'too many points lie beside the surface: another object, or a wrong pose'

@@ -7,7 +7,13 @@ import numpy as np
 
 from dlc_ros.errors import CloudError, ParameterError
 from dlc_ros.registration.atlas import Atlas, Site
-from dlc_ros.registration.cloud import LocalFrame, cloud_radius, size_mismatch, validate_cloud
+from dlc_ros.registration.cloud import (
+    LocalFrame,
+    cloud_radius,
+    few_far_off,
+    size_mismatch,
+    validate_cloud,
+)
 from dlc_ros.registration.confidence import GEOMETRIC, Fit
 from dlc_ros.registration.contest import Contest
 from dlc_ros.registration.correlative import UprightSearch
@@ -187,6 +193,8 @@ class Registrar:
         reason = verdict.reason
         if mismatch and verdict.status is not Status.ACCEPTED:
             reason = f'{mismatch}; {reason}'
+        elif verdict.status is Status.REJECTED and (far := few_far_off(local)):
+            reason = f'source: {far}; {reason}'
         degenerate = verdict.status is Status.DEGENERATE
         target = won.refiner.target
         covariance = pose_covariance(best.agreement, free, target, source.full, self._radius)

@@ -152,6 +152,7 @@ class Selection:
             rivals=self._rivals(answer, fit, candidates, elsewhere),
             contradicting=answer.held,
             crossed=fit.crossed or 0.0,
+            started=self._prior is not None,
             one_of_many_planes=self._is_one_of_many_planes(),
         )
 
