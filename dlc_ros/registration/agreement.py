@@ -20,6 +20,8 @@ _DISCRETE = 0.2
 # Points beside a surface: farther from its planes than this, nearer to its points than that, in
 # correspondence distances.
 _BESIDE, _NEARBY = 0.5, 2.0
+# Points around a surface, of which those on it make the contrast: nearer than this, likewise.
+_AROUND = 3.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,8 @@ def agreement(target, source, transform, distance):
     """
     every = sample(len(source), _SAMPLES)
     moved = transform_points(transform, source.points[every])
-    indices, forward = target.nearest(moved)
+    far = max(_NEARBY, _AROUND) * distance
+    indices, forward = target.nearest(moved, far)
     near = forward < distance
     heights = np.einsum('ij,ij->i', moved - target.points[indices], target.normals[indices])
     normals, residuals = target.normals[indices[near]], heights[near]
@@ -109,13 +112,13 @@ def agreement(target, source, transform, distance):
     cosines = np.einsum('ij,ij->i', source.normals[every][near] @ transform[:3, :3].T, normals)
 
     back = transform_points(inverse(transform), target.points[sample(len(target), _SAMPLES)])
-    _, backward = source.nearest(back)
+    _, backward = source.nearest(back, far)
     reach = np.square(source.points).sum(axis=1).max()
     reached = np.square(back).sum(axis=1) <= reach
 
     qualities = np.concatenate([_quality(forward, distance), _quality(backward, distance)])
     close = near.mean() + (backward < distance).mean()
-    around = (forward < 3.0 * distance).mean() + (backward < 3.0 * distance).mean()
+    around = (forward < _AROUND * distance).mean() + (backward < _AROUND * distance).mean()
     weight = len(source) / len(moved)
     count = int(near.sum())
     labels = regions(levers) if count else None

@@ -110,7 +110,7 @@ class _Match:
 
     def __init__(self, target, points, transform, distance):
         moved = transform_points(transform, points)
-        indices, away = target.nearest(moved)
+        indices, away = target.nearest(moved, distance)
         self.near = away < distance
         moved, indices = moved[self.near], indices[self.near]
         normals = target.normals[indices]

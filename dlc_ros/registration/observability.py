@@ -133,23 +133,20 @@ class _Trial:
     def __init__(self, target, source, found):
         self._target, self._source, self._found = target, source, found
         self._step = _SLIDE * found.distance
-        self._here = {}  # costs before any slide, by how many points they were asked of
+        self._here = {}  # what :meth:`_at_rest` found, by how many points were asked
 
     def slides(self, screw, support, one_way=False):
         """Whether a screw (1 m) leaves the source on the target, both ways or one way."""
         source, step = self._source, self._step
         for count in _SAMPLES:
-            here, near = self._at_rest(count)
-            if not near.any():
+            points, here = self._at_rest(count)
+            if not len(points):
                 slides = True  # nothing holds it
                 continue
-            rises = [
-                (self._costs(count, _moved(self._found.transform, way * step * screw))[0] - here)
-                for way in (1.0, -1.0)
-            ]
-            rises = [some[near] / step**2 for some in rises]
+            ways = (_moved(self._found.transform, way * step * screw) for way in (1.0, -1.0))
+            rises = [(self._costs(points, transform) - here) / step**2 for transform in ways]
             rise = min(rises, key=np.mean) if one_way else np.concatenate(rises)
-            noise = max(here[near].mean(), (_EXACT * step) ** 2)
+            noise = max(here.mean(), (_EXACT * step) ** 2)
             enough = max(support, min(_CERTAIN, _LIFT * noise / step**2))
             chance = _STANDARD_ERRORS * rise.std() / np.sqrt(len(rise))
             slides = bool(rise.mean() < enough + chance)
@@ -158,24 +155,23 @@ class _Trial:
         return slides
 
     def _at_rest(self, count):
-        """Costs of points at the pose that was found, and which of them lie on the target."""
+        """Of so many points those on the target at the pose that was found, and their costs."""
         if count not in self._here:
-            costs, distances = self._costs(count, self._found.transform)
-            self._here[count] = costs, distances < self._found.distance
+            found, points = self._found, self._source.points[sample(len(self._source), count)]
+            moved = transform_points(found.transform, points)
+            points = points[self._target.nearest(moved, found.distance)[1] < found.distance]
+            costs = self._costs(points, found.transform) if len(points) else np.zeros(0)
+            self._here[count] = points, costs
         return self._here[count]
 
-    def _costs(self, count, transform):
-        points = self._source.points[sample(len(self._source), count)]
-        return _plane_costs(self._target, transform_points(transform, points), self._step)
-
-
-def _plane_costs(target, points, limit):
-    """Squared distances (N,) of points to the best of the planes near them, cut; to a point."""
-    indices, squared = target.tree.batch_knn_search(points, min(_PLANES, len(target)))
-    indices = indices.astype(np.int64)
-    gaps = points[:, None] - target.points[indices]
-    planes = np.abs(np.einsum('nkj,nkj->nk', gaps, target.normals[indices])).min(axis=1)
-    return np.minimum(planes, limit) ** 2, np.sqrt(squared[:, 0])
+    def _costs(self, points, transform):
+        """Squared distances (N,) of points to the best of the target's planes near them, cut."""
+        target, points = self._target, transform_points(transform, points)
+        indices, _ = target.tree.batch_knn_search(points, min(_PLANES, len(target)))
+        indices = indices.astype(np.int64)
+        gaps = points[:, None] - target.points[indices]
+        planes = np.abs(np.einsum('nkj,nkj->nk', gaps, target.normals[indices])).min(axis=1)
+        return np.minimum(planes, self._step) ** 2
 
 
 def _moved(transform, screw):

@@ -156,21 +156,36 @@ class Surface:
         self.normals = self.normals.copy()
         self.normals[lines] = even.normals[even.nearest(self.points[lines])[0]]
 
-    def nearest(self, queries):
+    def nearest(self, queries, limit=np.inf):
         """
         Nearest point of this surface for each query.
 
         :param queries: (M, 3) float64 [m].
-        :returns: indices (M,) int64, distances (M,) float64 [m].
+        :param limit: distance [m] from which it does not matter which one that is: a search from
+            far off looks at nearly all points.
+        :returns: indices (M,) int64, distances (M,) float64 [m]; 0 and infinity for queries that
+            are farther off than ``limit`` for certain.
         """
-        indices, squared = self.tree.batch_knn_search(queries, 1)
-        return indices[:, 0].astype(np.int64), np.sqrt(squared[:, 0])
+        lower, upper = self._box
+        outside = np.maximum(lower - queries, queries - upper).max(axis=1) > limit
+        if not outside.any():
+            indices, squared = self.tree.batch_knn_search(queries, 1)
+            return indices[:, 0].astype(np.int64), np.sqrt(squared[:, 0])
+        indices, distances = np.zeros(len(queries), np.int64), np.full(len(queries), np.inf)
+        if not outside.all():
+            indices[~outside], distances[~outside] = self.nearest(queries[~outside])
+        return indices, distances
 
     def thinned(self, max_points):
         """A surface of about ``max_points`` of its points, or itself if it has hardly more."""
         if len(self) < 1.5 * max_points:
             return self
         return Surface(self.points, max_points=max_points)
+
+    @cached_property
+    def _box(self):
+        """Lower and upper corner (3,) of all points."""
+        return self.points.min(axis=0), self.points.max(axis=0)
 
     @cached_property
     def open3d(self):

@@ -87,9 +87,9 @@ class _Matches:
         """
         target, source, limit = self._target, self._source, self._distance
         moved = transform_points(pose, source.points)
-        under, forward = target.nearest(moved)
+        under, forward = target.nearest(moved, limit)
         over, backward = source.nearest(
-            transform_points(inverse(pose), target.points[self._reverse])
+            transform_points(inverse(pose), target.points[self._reverse]), limit
         )
         sheet = target.points[self._reverse] - target.points[under[over]]
         heights = np.einsum('ij,ij->i', sheet, target.normals[under[over]])
