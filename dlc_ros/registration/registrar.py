@@ -197,7 +197,10 @@ class Registrar:
             reason = f'source: {far}; {reason}'
         degenerate = verdict.status is Status.DEGENERATE
         target = won.refiner.target
-        covariance = pose_covariance(best.agreement, free, target, source.full, self._radius)
+        coarse = None if self.options.upright else (won.refiner.coarse_target, source.coarse)
+        covariance = pose_covariance(
+            best.agreement, free, target, source.full, self._radius, coarse
+        )
         # From the local source frame back to the given one: the lever arm.
         lever, _ = compose_jacobians(best.transform, inverse(frame.transform))
         screws = lever @ free if degenerate else np.zeros((6, 0))

@@ -46,7 +46,7 @@ def plane_spread(found, target, source):
     return max(residual, min(rough, _HIDDEN * residual), resolved)
 
 
-def pose_covariance(found, free, target, source, radius):
+def pose_covariance(found, free, target, source, radius, coarse=None):
     """
     Covariance of a pose between the local frames.
 
@@ -55,6 +55,8 @@ def pose_covariance(found, free, target, source, radius):
     :param target: :class:`Surface`.
     :param source: :class:`Surface`.
     :param radius: of the reference [m]; along a free direction the pose is known to about this.
+    :param coarse: the two thinned :class:`Surface`, target and source, on which candidates of a
+        thing competed; None where its sides were told apart.
     :returns: (6, 6), order x y z roll pitch yaw, target axes.
     """
     spread = plane_spread(found, target, source)
@@ -69,6 +71,9 @@ def pose_covariance(found, free, target, source, radius):
         correlation=max(_SHARING, _SHOWN * found.correlation),
     )
     common = _common_error(found, target, source)
+    if coarse is not None:
+        # A sheet that is too thin for these may have been taken for its other side.
+        common = max(common, _sheet(*coarse))
     return random + np.diag(np.repeat([common, common / source.radius], 3) ** 2)
 
 
@@ -78,6 +83,11 @@ def _common_error(found, target, source):
         return 0.0
     few = np.sqrt(max(found.residual**2 - found.typical_residual**2, 0.0))
     unexplained = _UNEXPLAINED * max(few - _EDGES * target.pitch, 0.0)
-    # Of thin walls both sides are within the roughness of the target.
-    sheet = target.roughness**2 - source.roughness**2 - (_ROUGHER * target.pitch) ** 2
-    return np.sqrt(unexplained**2 + (_SYSTEMATIC * found.systematic) ** 2 + max(sheet, 0.0))
+    sheet = _sheet(target, source)
+    return np.sqrt(unexplained**2 + (_SYSTEMATIC * found.systematic) ** 2 + sheet**2)
+
+
+def _sheet(target, source):
+    """Deviation of the two sides of thin walls, both within the roughness of the target [m]."""
+    rougher = target.roughness**2 - source.roughness**2 - (_ROUGHER * target.pitch) ** 2
+    return np.sqrt(max(rougher, 0.0))
