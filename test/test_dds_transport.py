@@ -1,5 +1,6 @@
 """What is sent arrives: between processes, late, damaged, from every publisher, once."""
 
+import socket
 import struct
 import textwrap
 
@@ -163,6 +164,31 @@ def test_who_is_told_to_stay_on_this_host_is_on_loopback(monkeypatch, name, valu
             code, _, errors = home.finish()
         assert code == 0, errors
         assert wait_for(lambda: heard)
+
+
+SOCKET_OF_ANOTHER = textwrap.dedent(
+    """
+    import socket, sys
+    from dlc_ros.node.dds.participant import Participant
+
+    def device(sock):
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b'\\0')
+
+    domain = int(sys.argv[1])
+    other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    other.bind(('', 7400 + 250 * domain + 240))
+    with Participant('guest', domain_id=domain, interface='lo'):
+        print(device(other).decode() or 'free')
+    """
+)
+
+
+@pytest.mark.skipif(not hasattr(socket, 'SO_BINDTODEVICE'), reason='only Linux holds sockets')
+def test_a_ros_2_of_this_process_keeps_its_sockets():
+    """It may be spoken to by the host's outer address, which a socket on lo does not hear."""
+    with Process('-c', SOCKET_OF_ANOTHER, DOMAIN) as process:
+        code, out, errors = process.finish()
+    assert (code, out.strip()) == (0, 'free'), errors
 
 
 def test_a_closed_participant_leaves_nothing_behind():

@@ -78,15 +78,30 @@ def open_domain(domain_id, interface):
         raise DlcError(f'There is no DDS domain {domain_id}: they go from 0 to {_HIGHEST_DOMAIN}.')
     domain = _domains.get(domain_id)
     if domain is None:
+        others = set(_sockets().values())
         domain = _domains[domain_id] = Domain(domain_id, _configuration(interface))
         if interface in _LOOPBACK:
-            _hold_to_loopback(domain_id)
+            _hold_to_loopback(domain_id, others)
     return domain
 
 
-def _hold_to_loopback(domain_id):
+def _sockets():
+    """Sockets of this process: what the kernel calls them, by file descriptor."""
+    found = {}
+    for entry in Path('/proc/self/fd').glob('*'):
+        with suppress(OSError):
+            name = os.readlink(entry)
+            if name.startswith('socket:'):
+                found[int(entry.name)] = name
+    return found
+
+
+def _hold_to_loopback(domain_id, others):
     """
     Make the kernel drop what comes to this domain's ports from outside this host.
+
+    Sockets that were open before the domain (``others``) are left alone: those of a ROS 2 in this
+    process may be spoken to by this host's outer address, which a held socket does not hear.
 
     Cyclone DDS announces and sends on the chosen interface alone, but it hears its unicast ports
     on all of them. Linux lets a process hold its sockets to a device (since 5.7 without
@@ -94,11 +109,11 @@ def _hold_to_loopback(domain_id):
     """
     first = _PORT_BASE + _DOMAIN_GAIN * domain_id
     ports = range(first, first + _DOMAIN_GAIN)
-    for entry in Path('/proc/self/fd').glob('*'):
+    for number, name in _sockets().items():
+        if name in others:
+            continue
         with suppress(OSError):
-            if not os.readlink(entry).startswith('socket:'):
-                continue
-            with socket.socket(fileno=os.dup(int(entry.name))) as ours:
+            with socket.socket(fileno=os.dup(number)) as ours:
                 udp = (ours.family, ours.type) == (socket.AF_INET, socket.SOCK_DGRAM)
                 if udp and ours.getsockname()[1] in ports:
                     ours.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo\0')
