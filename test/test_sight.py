@@ -115,6 +115,10 @@ def test_a_cloud_of_all_sides_was_not_seen_from_one_point():
     assert View.of(ball[from_here], np.zeros(3)) is not None
 
 
+def test_a_few_points_are_no_view():
+    assert View.of(plate(0.5, 2.0, 4), np.zeros(3)) is None
+
+
 def test_a_point_at_the_eye_raises_nothing():
     view = View(np.concatenate([np.zeros((1, 3)), plate(0.5, 2.0)]), np.zeros(3))
     assert 0.0 <= view.crossed(np.zeros((3, 3)), margin=0.05) <= 1.0

@@ -81,12 +81,13 @@ class View:
         """
         Take what was seen, if it can have been seen from there.
 
-        :param points: (N, 3) of the cloud, its frame [m], N > 4.
+        :param points: (N, 3) of the cloud, its frame [m].
         :param viewpoint: (3,) where it was seen from, same frame [m].
-        :returns: :class:`View`, or None where the cloud shows what lies behind what it shows.
+        :returns: :class:`View`, or None where the cloud shows what lies behind what it shows, or
+            hardly anything.
         """
-        view = cls(points, viewpoint)
-        return view if view.credible else None
+        view = cls(points, viewpoint) if len(points) > _AROUND else None
+        return view if view is not None and view.credible else None
 
     def __init__(self, points, viewpoint):
         """
