@@ -284,6 +284,9 @@ def write_parameters(path, reference, options):
     parameters['dds']['network_interface'] = options.interface
     if options.bypass_predictor:
         parameters['registration']['use_predictor'] = False
+    # A node on Fast DDS loses large best-effort clouds of this camera, which is on Cyclone DDS.
+    reliable = {'subscription': {'reliability': 'reliable'}}
+    parameters['qos_overrides'] = {parameters['topics']['points']: reliable}
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding='utf-8')
     return path
 
