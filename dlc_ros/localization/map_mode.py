@@ -60,11 +60,12 @@ class MapMode:
         """
         frames = self.parameters.frames
         measured = measure(cloud, frames.odom, self._lookup, self.parameters)
-        points = measured.points
+        points, viewpoint = measured.points, np.zeros(3)
         if cloud.frame != frames.base:
             base_from_cloud = self._lookup(frames.base, cloud.frame, cloud.stamp_ns)
-            points = transform_points(base_from_cloud, points)
-        viewpoint = viewpoint_in(frames.base, frames.sensor or cloud.frame, cloud, self._lookup)
+            points, viewpoint = transform_points(base_from_cloud, points), base_from_cloud[:3, 3]
+        if frames.sensor:
+            viewpoint = viewpoint_in(frames.base, frames.sensor, cloud, self._lookup)
         fixed = self._lookup(frames.odom, frames.base, cloud.stamp_ns) if frames.odom else None
         return Scene(cloud.stamp_ns, frames.base, points, viewpoint, fixed, np.eye(4), measured)
 

@@ -155,9 +155,8 @@ class Registrar:
             return self._refused(mismatch, frame, prior, clock)
 
         def search():
-            origin = seen_from - frame.origin
-            if viewpoint is None and not self.options.upright:
-                origin = None
+            known = viewpoint is not None or self.options.upright
+            origin = seen_from - frame.origin if known else None
             return self._register(
                 local, frame, prior, origin, threshold, mismatch, thorough, clock
             )
