@@ -4,9 +4,11 @@ import json
 import math
 import os
 import sys
+from dataclasses import replace
 
 from dlc_ros.command_line import DONE, number
 from dlc_ros.errors import FileError, ParameterError
+from dlc_ros.registration.units import LARGEST_UNIT, LEAST_UNIT, with_unit_option
 
 NOT_ACCEPTED = 1
 
@@ -17,12 +19,21 @@ def add(commands):
         'register',
         help='register two point cloud files',
         description='Find the transform that maps SOURCE into the frame of TARGET. Files: ply, '
-        'pcd, xyz, csv, npy, npz, KITTI .bin, or a mesh (ply, stl, obj, off, gltf); metres. A '
-        'scan in a map is found far more reliably with --upright. Exit code 0 if the result is '
-        'accepted, 1 if not, 2 for a mistake in the input.',
+        'pcd, xyz, csv, npy, npz, KITTI .bin, or a mesh (ply, stl, obj, off, gltf); metres, '
+        'TARGET also in what --target-unit tells. A scan in a map is found far more reliably with '
+        '--upright. Exit code 0 if the result is accepted, 1 if not, 2 for a mistake in the '
+        'input.',
     )
     command.add_argument('source', metavar='SOURCE', help='cloud to move')
     command.add_argument('target', metavar='TARGET', help='cloud that stays')
+    command.add_argument(
+        '--target-unit',
+        type=number(LEAST_UNIT, LARGEST_UNIT, f'number from {LEAST_UNIT:g} to {LARGEST_UNIT:g}'),
+        default=1.0,
+        metavar='METRES',
+        help="length of the unit of TARGET's file, 0.001 for a CAD model in millimetres (default: "
+        '%(default)g)',
+    )
     command.add_argument('--init', metavar='FILE', help='4x4 text file: guess of the transform')
     command.add_argument(
         '--init-std',
@@ -65,9 +76,8 @@ def run(options):
     if options.init_std and not options.init:
         raise ParameterError('--init-std tells how sure --init is; give --init FILE as well')
     # Named by their files, and before the weights are loaded.
-    source, target = (
-        validate_cloud(read_cloud(path), name=path) for path in (options.source, options.target)
-    )
+    source = validate_cloud(read_cloud(options.source), name=options.source)
+    target = validate_cloud(read_cloud(options.target, options.target_unit), name=options.target)
     init = read_transform(options.init) if options.init else None
     from dlc_ros.registration.options import RegistrationOptions
     from dlc_ros.registration.registrar import Registrar
@@ -77,6 +87,8 @@ def run(options):
     result = registrar.register(
         source, init, spread, options.viewpoint, min_confidence=options.min_confidence
     )
+    reason = with_unit_option(result.reason, 'give --target-unit', options.target_unit)
+    result = replace(result, reason=reason)
     _answer(_json(result) if options.json else _text(result))
     return DONE if result.accepted else NOT_ACCEPTED
 
