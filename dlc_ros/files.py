@@ -20,15 +20,16 @@ _MESHES = ('.stl', '.obj', '.off', '.gltf', '.glb')
 _TEXTS = ('.xyz', '.txt', '.csv', '.asc', '.pts')
 
 
-def read_cloud(path):
+def read_cloud(path, unit=1.0):
     """
     Points of a file: ply, pcd, xyz/txt/csv, npy/npz, KITTI bin; a mesh is sampled.
 
-    Meshes (stl, obj, off, gltf, ply with faces) and compressed pcd need open3d. Values are as in
-    the file: metres are the reader's business, NaN and Inf rows stay.
+    Meshes (stl, obj, off, gltf, ply with faces) and compressed pcd need open3d. NaN and Inf rows
+    stay.
 
     :param path: file; the suffix names the format.
-    :returns: (N, 3) float64, N >= 1.
+    :param unit: length of the file's unit [m], e.g. 0.001 for a CAD model in millimetres.
+    :returns: (N, 3) float64 [m], N >= 1.
     :raises FileError: missing, unreadable, truncated, empty or foreign.
     """
     path = Path(path)
@@ -56,8 +57,10 @@ def read_cloud(path):
         raise FileError(f'{path}: not a readable {kind} file: {_one_line(error)}') from None
     if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
         raise FileError(f'{path}: holds no (N, 3) points, but an array of shape {points.shape}')
-    with np.errstate(invalid='ignore'):  # bytes that are no floats may be signalling NaN
-        return np.ascontiguousarray(points, dtype=np.float64)
+    # Bytes that are no floats may be signalling NaN, or too large to be multiplied.
+    with np.errstate(invalid='ignore', over='ignore'):
+        points = np.ascontiguousarray(points, dtype=np.float64)
+        return points if unit == 1.0 else points * unit
 
 
 def write_cloud(path, points):

@@ -15,7 +15,6 @@ from dlc_ros.registration.cloud import (
     cloud_radius,
     farthest_points,
     first_in_voxel,
-    unit_mismatch,
     validate_cloud,
     voxel_downsample,
 )
@@ -140,17 +139,6 @@ def test_any_array_is_a_cloud_or_a_cloud_error(points):
             assert '\n' not in str(error)
             return
     assert len(checked) >= 10 and np.isfinite(checked).all()
-
-
-@pytest.mark.parametrize(
-    ('source', 'target', 'named'),
-    [(1.0, 1.0, ''), (1.0, 30.0, ''), (1e3, 1.1, 'source'), (0.8, 1e3, 'target'), (1e5, 1.0, '')],
-)
-def test_millimetres_against_metres_are_named(source, target, named):
-    sentence = unit_mismatch(source, target)
-    assert bool(sentence) == bool(named)
-    if named:
-        assert 'millimetres' in sentence and f'multiply the {named} by 0.001' in sentence
 
 
 def test_radius_is_the_root_mean_square_distance():

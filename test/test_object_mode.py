@@ -252,7 +252,10 @@ def test_nothing_left_after_segmentation_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     ('of_model', 'of_camera', 'named'),
-    [(1.0, 1000.0, 'the cloud looks like'), (1000.0, 1.0, 'the reference looks like')],
+    [
+        (1.0, 1000.0, 'the cloud looks like millimetres; publish metres (REP-103)'),
+        (1000.0, 1.0, 'the reference looks like millimetres; set reference_unit to 0.001'),
+    ],
 )
 def test_millimetres_are_named(tmp_path, of_model, of_camera, named):
     """The two clouds differ, so that the stand-in does not fit them."""

@@ -25,6 +25,8 @@ from dlc_ros.registration.se3 import make_transform, matrix_from_quaternion  # n
 from dlc_ros.registration.weights import load_weights, save_weights  # noqa: E402
 from dlc_training.recordings.frames import interpolate_poses  # noqa: E402
 from dlc_training.recordings.lidar import Lidar  # noqa: E402
+from dlc_training.recordings.preparation import Source  # noqa: E402
+from dlc_training.recordings.reference import read_reference  # noqa: E402
 from dlc_training.recordings.simulate import simulate  # noqa: E402
 from dlc_training.recordings.sources import Recording  # noqa: E402
 from dlc_training.recordings.survey import survey  # noqa: E402
@@ -190,8 +192,14 @@ def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys)
     arguments[arguments.index('--reference') + 1] = str(millimetres)
     assert main(arguments) == 2
     error = capsys.readouterr().err
-    assert 'looks like millimetres' in error and '--reference-scale 0.001' in error
-    assert main([*arguments, '--reference-scale', '0.001']) == 0
+    assert 'looks like millimetres' in error and '--reference-unit 0.001' in error
+    assert main([*arguments, '--reference-unit', '0.001']) == 0
+    source = Source((), reference=str(millimetres), reference_unit=0.001)
+    read = read_reference(source, survey(Recording([simulated / 'recording']), quiet=True))
+    np.testing.assert_allclose(read, read_cloud(simulated / 'reference.ply'), atol=1e-9)
+    with pytest.raises(SystemExit, match='2'):
+        main([*arguments, '--reference-unit', '0'])
+    assert 'is no number from 1e-06 to 1000' in capsys.readouterr().err
 
 
 def kitti(path, simulated, frame=EYE, mount=EYE):

@@ -3,7 +3,8 @@
 import shlex
 import sys
 
-from dlc_ros.command_line import Parser
+from dlc_ros.command_line import Parser, number
+from dlc_ros.registration.units import LARGEST_UNIT, LEAST_UNIT
 from dlc_training.command_line import add_run, end_process, exit_code
 
 
@@ -52,11 +53,11 @@ def _parser():
         help='map or model (ply, pcd, ...); left out: a map is built',
     )
     what.add_argument(
-        '--reference-scale',
-        type=float,
-        default=0.0,
-        metavar='M',
-        help='metres per unit of that file, e.g. 0.001 for millimetres',
+        '--reference-unit',
+        type=number(LEAST_UNIT, LARGEST_UNIT, f'number from {LEAST_UNIT:g} to {LARGEST_UNIT:g}'),
+        metavar='METRES',
+        help='length of the unit of that file, 0.001 for millimetres (default: 1, and what looks '
+        'like millimetres is refused)',
     )
     truth = parser.add_argument_group('where the poses come from; left out: /tf, topics, odometry')
     truth.add_argument('--trajectory', default='', metavar='FILE', help='TUM or KITTI file')

@@ -210,6 +210,7 @@ class CloudPath:
             scene.measured.median_range,
             tracker.reference.cloud.diameter,
             belief.mode.largest_reference,
+            belief.parameters.reference_unit,
         )
         reason = '; '.join(filter(None, (doubt, result.decision.reason)))
         if current:

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from dlc_ros.registration.options import RegistrationOptions, setting
+from dlc_ros.registration.units import LARGEST_UNIT, LEAST_UNIT
 
 
 class _Group(BaseModel):
@@ -68,7 +69,9 @@ class Objects(_Group):
 
     names: tuple[str, ...] = setting((), 'Frame name of each object.')
     references: tuple[str, ...] = setting(
-        (), 'Point cloud file of each object, in the order of objects.names, in metres.'
+        (),
+        'Point cloud or mesh file of each object, in the order of objects.names and in the unit '
+        'of reference_unit.',
     )
     free_space: bool = setting(
         True,
@@ -304,7 +307,17 @@ class Parameters(_Group):
         'map', 'map: where the robot is in the reference; object: where the references are.'
     )
     reference: str = setting(
-        '', 'Map mode: point cloud file of the map, in metres; empty waits for one to be loaded.'
+        '',
+        'Map mode: point cloud file of the map, in the unit of reference_unit; empty waits for '
+        'one to be loaded.',
+    )
+    reference_unit: float = setting(
+        1.0,
+        'Length of the unit that reference, objects.references and files sent to '
+        '~/load_reference are in: 0.001 for CAD models in millimetres.',
+        'm',
+        ge=LEAST_UNIT,
+        le=LARGEST_UNIT,
     )
     weights: str = setting('', 'Weights of the predictor; empty takes the ones in the package.')
     publish_tf: bool = setting(

@@ -63,7 +63,9 @@ class Localizer:
         options = parameters.registration
         if parameters.mode != 'map':  # objects lie as they fell
             options = options.model_copy(update={'upright': False})
-        loader = ReferenceLoader(parameters.weights, options, registrar_factory)
+        loader = ReferenceLoader(
+            parameters.weights, options, registrar_factory, parameters.reference_unit
+        )
         if parameters.mode == 'map':
             mode = MapMode(parameters, lookup, parent_of or (lambda frame: None))
             files = {parameters.frames.map: parameters.reference}
@@ -298,8 +300,9 @@ class Localizer:
         """
         Load another reference; the old one stays when the new one cannot be used.
 
-        :param path: point cloud file; in object mode ``name=file``, or the file alone when there
-            is one object. A new name is a further object, ``name=`` alone removes one.
+        :param path: point cloud file in the unit of ``reference_unit``; in object mode
+            ``name=file``, or the file alone when there is one object. A new name is a further
+            object, ``name=`` alone removes one.
         :returns: :class:`CommandResult`.
         """
         return self._loading.load_reference(path)

@@ -67,7 +67,12 @@ class ObjectMode:
                 f'cloud: {len(kept)} of {len(measured.points)} points are left after '
                 'segmentation; '
                 + (
-                    unit_doubt(measured.median_range, diameter, self.largest_reference)
+                    unit_doubt(
+                        measured.median_range,
+                        diameter,
+                        self.largest_reference,
+                        parameters.reference_unit,
+                    )
                     or 'no object in view, or check the segmentation parameters'
                 )
             )

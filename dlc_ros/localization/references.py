@@ -24,6 +24,7 @@ class ReferenceCloud:
     :param sha256: of the file, hexadecimal.
     :param points: (N, 3) float64 in the frame ``name`` [m].
     :param diameter: of the sphere about the centroid that holds all points [m].
+    :param unit: length of the file's unit [m].
     """
 
     name: str
@@ -31,6 +32,7 @@ class ReferenceCloud:
     sha256: str
     points: np.ndarray
     diameter: float
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,25 @@ class Reference:
     registrar: object
 
 
-def read_reference(name, path):
+def read_reference(name, path, unit):
     """
     Read a reference file.
 
     :param name: frame of the reference.
     :param path: point cloud file; ``~`` is the home folder, relative to the working directory.
+    :param unit: length of the file's unit [m].
     :raises FileError: missing, unreadable, or without finite points.
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise FileError(f'reference of {name}: no file {file}; check the path')
-    points = np.asarray(read_cloud(file), dtype=np.float64)
+    points = read_cloud(file, unit)
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) == 0:
         raise FileError(f'reference of {name}: {file} holds no finite points')
     distances = np.linalg.norm(points - points.mean(axis=0), axis=1)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return ReferenceCloud(name, str(file), digest, points, 2.0 * float(distances.max()))
+    return ReferenceCloud(name, str(file), digest, points, 2.0 * float(distances.max()), unit)
 
 
 def make_registrar(points, weights, options):
@@ -106,12 +109,14 @@ class ReferenceLoader:
     :param weights: weights file; empty takes the ones in the package.
     :param options: :class:`dlc_ros.RegistrationOptions`.
     :param registrar_factory: :func:`make_registrar` or a stand-in.
+    :param unit: length of the unit of the files [m].
     """
 
-    def __init__(self, weights, options, registrar_factory):
+    def __init__(self, weights, options, registrar_factory, unit=1.0):
         self._weights = weights
         self._options = options
         self._make_registrar = registrar_factory
+        self._unit = unit
         self._waiting = {}  # name -> ReferenceCloud that was read but found no usable weights
         self._shared = weakref.WeakValueDictionary()  # sha256 -> registrar in use
         self._one_at_a_time = threading.Lock()
@@ -126,7 +131,7 @@ class ReferenceLoader:
         :raises DlcError: the file, its points or the weights cannot be used.
         """
         with self._one_at_a_time:
-            cloud = read_reference(name, path)
+            cloud = read_reference(name, path, self._unit)
             try:
                 reference = self._build(cloud, self._weights, self._shared)
             except WeightsError:

@@ -1,12 +1,14 @@
 """One cloud against one reference: the attempt, and what becomes of its failures."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlc_ros.errors import DlcError
 from dlc_ros.localization.decision import Decision, decide
 from dlc_ros.localization.instances import points_of_one
+from dlc_ros.localization.units import UNIT_OPTION
 from dlc_ros.registration.result import Registration, Status
+from dlc_ros.registration.units import with_unit_option
 
 
 @dataclass(frozen=True)
@@ -74,4 +76,8 @@ def nothing_there(near, count):
 
 def _register(reference, points, viewpoint, prior, min_confidence, thorough):
     start = (None, None) if prior is None else (prior.transform, prior.covariance)
-    return reference.registrar.register(points, *start, viewpoint, min_confidence, thorough)
+    registration = reference.registrar.register(
+        points, *start, viewpoint, min_confidence, thorough
+    )
+    reason = with_unit_option(registration.reason, UNIT_OPTION, reference.cloud.unit)
+    return replace(registration, reason=reason)

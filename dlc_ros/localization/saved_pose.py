@@ -31,6 +31,7 @@ class SavedPose:
     :param stamp_ns: of the cloud that gave it.
     :param transform: (4, 4) ``T_reference_source``.
     :param covariance: (6, 6) of it, order x y z [m] roll pitch yaw [rad], axes of the reference.
+    :param reference_unit: length of the unit that the file was read in [m].
     """
 
     name: str
@@ -39,6 +40,7 @@ class SavedPose:
     stamp_ns: int
     transform: np.ndarray
     covariance: np.ndarray
+    reference_unit: float = 1.0
 
 
 class PoseFile:
@@ -76,10 +78,11 @@ class PoseFile:
         saved = self._poses.get(cloud.name)
         if saved is None:
             return None
-        if saved.reference_sha256 != cloud.sha256:
+        if (saved.reference_sha256, saved.reference_unit) != (cloud.sha256, cloud.unit):
             self.problem = (
                 f'the pose of {cloud.name} in {self._settings.file} is of another reference '
-                f'(sha256 {saved.reference_sha256[:12]}), not of {cloud.path}: not used'
+                f'(sha256 {saved.reference_sha256[:12]}, reference_unit '
+                f'{saved.reference_unit:g}), not of {cloud.path} in {cloud.unit:g}: not used'
             )
             return None
         # It may have been moved a little while the node was away.
@@ -119,6 +122,7 @@ class PoseFile:
                     pose.stamp_ns,
                     pose.transform,
                     pose.covariance,
+                    cloud.unit,
                 )
             try:
                 write_poses(self._settings.file, self._poses.values())
@@ -161,6 +165,7 @@ def write_poses(path, poses):
             {
                 'name': pose.name,
                 'reference_sha256': pose.reference_sha256,
+                'reference_unit': pose.reference_unit,
                 'source_frame': pose.source_frame,
                 'stamp_ns': pose.stamp_ns,
                 'T_reference_source': pose.transform.tolist(),
@@ -235,4 +240,5 @@ def _pose(entry):
     texts = [entry[key] for key in ('name', 'reference_sha256', 'source_frame')]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError('a name is not a string')
-    return SavedPose(*texts, int(entry['stamp_ns']), nearest_rigid(transform), covariance)
+    unit = float(entry.get('reference_unit', 1.0))  # there was no other one before
+    return SavedPose(*texts, int(entry['stamp_ns']), nearest_rigid(transform), covariance, unit)

@@ -7,6 +7,7 @@ import numpy as np
 
 from dlc_ros.errors import CloudError
 from dlc_ros.registration.se3 import make_transform
+from dlc_ros.registration.units import unit_mismatch
 
 # A spread across the main axis below this share of the spread along it is a line: no rotation
 # about it can be told. Float32 coordinates of a true line leave about 1e-7.
@@ -165,27 +166,6 @@ def few_far_off(points):
     if not spread and away.max() <= _STRAY * np.quantile(away, 0.99):
         return ''
     return f'few of its points lie up to {away.max():.3g} m from the rest; remove them'
-
-
-def unit_mismatch(source_radius, target_radius):
-    """
-    Sentence that names a likely mix of millimetres and metres, or '' when sizes are plausible.
-
-    :param source_radius: :func:`cloud_radius` of the source.
-    :param target_radius: the same of the target.
-    """
-    ratio = source_radius / target_radius
-    if 300.0 < ratio < 3000.0:
-        return (
-            f'source is {ratio:.0f} times as large as the target: it looks like millimetres'
-            ' against metres; multiply the source by 0.001'
-        )
-    if 300.0 < 1.0 / ratio < 3000.0:
-        return (
-            f'target is {1.0 / ratio:.0f} times as large as the source: it looks like'
-            ' millimetres against metres; multiply the target by 0.001'
-        )
-    return ''
 
 
 def size_mismatch(source, target, target_radius):

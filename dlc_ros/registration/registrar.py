@@ -230,7 +230,7 @@ class Registrar:
         if source.radius < spacing:
             return (
                 f'the source is smaller (radius {source.radius:.2g} m) than the spacing of the'
-                f" reference's points ({spacing:.2g} m): check its unit, or its sensor"
+                f" reference's points ({spacing:.2g} m): check the units of both, or the sensor"
             )
         distance = self._refiner.fine_distance(source)
         if distance > _COARSEST * source.radius:

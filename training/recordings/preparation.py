@@ -37,7 +37,8 @@ class Source:
     :param bags: files and folders.
     :param topic: cloud topic; None for the only one.
     :param reference: map or model file; None builds a map from the recording.
-    :param reference_scale: metres per unit of that file; 0: 1, and millimetres are refused.
+    :param reference_unit: length of the unit of that file [m]; None: 1, and millimetres are
+        refused.
     :param wishes: :class:`~dlc_training.recordings.truth.Wishes`.
     :param judge_truth: file of measured sensor poses in the reference; '' for none.
     :param initial_pose: file of ``T_reference_sensor`` of the first cloud, or None.
@@ -50,7 +51,7 @@ class Source:
     bags: tuple
     topic: str | None = None
     reference: str | None = None
-    reference_scale: float = 0.0
+    reference_unit: float | None = None
     wishes: Wishes = Wishes()
     judge_truth: str = ''
     initial_pose: str | None = None

@@ -18,19 +18,19 @@ _REFERENCE_POINTS = 150_000
 def read_reference(source, seen):
     if source.reference is None:
         return None
-    points = read_cloud(source.reference)
-    points = points[np.isfinite(points).all(1)] * (source.reference_scale or 1.0)
+    points = read_cloud(source.reference, source.reference_unit or 1.0)
+    points = points[np.isfinite(points).all(1)]
     if len(points) < 100:
         raise FileError(f'{source.reference}: {len(points)} finite points are no reference')
     ratio = cloud_radius(points) / seen.radius
     low, high = _MILLIMETRES
-    if source.reference_scale == 0.0 and (low < ratio < high or ratio < 1 / low):
+    if source.reference_unit is None and (low < ratio < high or ratio < 1 / low):
         larger = ratio > 1
         unit, factor = ('millimetres', 0.001) if larger else ('another unit than metres', 1000)
         times = ratio if larger else 1 / ratio
         raise DlcError(
             f'{source.reference} is {times:.0f} times {"larger" if larger else "smaller"} than a '
-            f'scan: it looks like {unit}; give --reference-scale {factor} (or 1, if it is right)'
+            f'scan: it looks like {unit}; give --reference-unit {factor} (or 1, if it is right)'
         )
     return points
 

@@ -33,7 +33,7 @@ def source_of(options):
         bags=tuple(options.bag),
         topic=options.topic,
         reference=options.reference,
-        reference_scale=options.reference_scale,
+        reference_unit=options.reference_unit,
         wishes=wishes,
         judge_truth=options.judge_truth,
         initial_pose=options.initial_pose,
