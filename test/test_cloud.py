@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 from hypothesis.extra import numpy as arrays
 
 from dlc_ros.errors import CloudError
@@ -14,9 +15,9 @@ from dlc_ros.registration.cloud import (
     LocalFrame,
     cloud_radius,
     farthest_points,
-    first_in_voxel,
     validate_cloud,
     voxel_downsample,
+    one_in_voxel,
 )
 
 RNG = np.random.default_rng(0)
@@ -205,15 +206,30 @@ def test_farthest_points_are_the_same_every_time_and_where_the_seed_says():
 
 @settings(max_examples=40)
 @given(st.integers(0, 1000), st.floats(0.01, 3.0), st.sampled_from([1.0, 1e4]))
-def test_each_voxel_keeps_its_first_point(seed, edge, spread):
+def test_each_voxel_keeps_one_of_its_points(seed, edge, spread):
     """Also where the voxels are too many for a table: an outlier is far off."""
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(200, 3))
     points[0] *= spread
-    kept = first_in_voxel(points, edge)
-    first = {}
-    for point in points:
-        cell = tuple(np.floor((point - points.min(axis=0)) * (1.0 / edge)).astype(int))
-        first.setdefault(cell, point)
-    assert sorted(kept.tolist()) == sorted(point.tolist() for point in first.values())
-    assert len(first_in_voxel(points[:0], edge)) == 0
+    low = points.min(axis=0)
+
+    def cell(point):
+        return tuple(np.floor((point - low) * (1.0 / edge)).astype(int))
+
+    kept = one_in_voxel(points, edge)
+    assert {tuple(point) for point in kept} <= {tuple(point) for point in points}
+    assert sorted(map(cell, kept)) == sorted({cell(point) for point in points})
+    np.testing.assert_array_equal(one_in_voxel(points, edge), kept)
+    assert len(one_in_voxel(points[:0], edge)) == 0
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_the_points_that_are_kept_of_a_scan_scatter_about_its_surface(seed):
+    """Row by row, as cameras send them; the noise is a fifth of the voxels' edge."""
+    rng = np.random.default_rng(seed)
+    row, column = np.mgrid[0:1:200j, 0:1:200j].reshape(2, -1)
+    height = 0.005 * rng.normal(size=len(row))
+    turn = Rotation.random(random_state=seed).as_matrix()
+    kept = one_in_voxel(np.column_stack([column, row, height]) @ turn.T, 0.025)
+    heights = (kept @ turn)[:, 2]
+    assert abs(heights.mean()) < 4.0 * heights.std() / np.sqrt(len(heights))

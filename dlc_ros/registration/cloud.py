@@ -234,9 +234,12 @@ def voxel_downsample(points, voxel_size):
     return small_gicp.voxelgrid_sampling(points / edge, 1.0).points()[:, :3] * edge
 
 
-def first_in_voxel(points, voxel_size):
+def one_in_voxel(points, voxel_size):
     """
-    One point, the first in their order, for each occupied voxel.
+    One of the points in each occupied voxel, by chance, and the same at every call.
+
+    The first one in the order of a scan would be one that noise moved into the voxel, always from
+    the same side: that pulls a pose by half of the noise.
 
     :param points: (N, 3) [m] in a local frame.
     :param voxel_size: edge [m], > 0.
@@ -248,14 +251,14 @@ def first_in_voxel(points, voxel_size):
         return points
     cells = np.floor((points - points.min(axis=0)) * (1.0 / voxel_size)).astype(np.int64)
     shape = cells.max(axis=0) + 1
+    order = np.random.default_rng(0).permutation(len(points))
     if np.prod(shape.astype(np.float64)) < _TABLE:
-        # Written backwards, the first point of a voxel is the last to be written.
         keys = (cells[:, 0] * shape[1] + cells[:, 1]) * shape[2] + cells[:, 2]
         table = np.full(np.prod(shape), -1)
-        table[keys[::-1]] = np.arange(len(points))[::-1]
+        table[keys[order]] = order  # of several indices in one voxel the last stays
         kept = table[table >= 0]
     else:
-        kept = np.unique(cells, axis=0, return_index=True)[1]
+        kept = order[np.unique(cells[order], axis=0, return_index=True)[1]]
     return points[kept]
 
 

@@ -1,5 +1,6 @@
 """Levels of ICP, from a predicted pose to the final one; the last of them is symmetric."""
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -11,9 +12,10 @@ from dlc_ros.errors import ParameterError
 from dlc_ros.registration.agreement import Agreement, agreement
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.pyramid import Excerpt
-from dlc_ros.registration.se3 import is_rigid
+from dlc_ros.registration.se3 import inverse, is_rigid, transform_points
 from dlc_ros.registration.surface import Surface
 from dlc_ros.registration.symmetric import symmetric_icp
+from dlc_ros.registration.visibility import visible
 
 # Points of the two clouds that are refined. The reference is searched (its size costs a
 # logarithm), the source is iterated over.
@@ -223,6 +225,29 @@ class Refiner:
         if source.full is source.coarse and self.target is self.coarse_target:
             return refinement
         return self.refine(source, refinement.transform, self.fine_distance(source.full))
+
+    def facing(self, source, transform, viewpoint):
+        """
+        A refiner onto what a sensor can have seen of the reference, of what lies about a source.
+
+        :param source: what :meth:`prepare` made.
+        :param transform: (4, 4) ``T_target_source``, near the true one.
+        :param viewpoint: (3,) where the source was seen from, its frame [m].
+        :returns: :class:`Refiner`; this one where hardly anything is left.
+        """
+        target, reach = self.target, self.start_distance(source)
+        placed = transform_points(inverse(transform), target.points)
+        near = np.flatnonzero(source.full.nearest(placed, reach)[1] < reach)
+        if len(near) < self.options.min_points:
+            return self
+        normals = target.normals[near] @ transform[:3, :3]
+        seen = visible(placed[near], normals, viewpoint, target.pitch, target.roughness)
+        if np.count_nonzero(seen) < self.options.min_points:
+            return self
+        facing = copy(self)
+        points = target.points[near[seen]]
+        facing.target = Surface(points, 0.0, len(points), self.options.threads)
+        return facing
 
     def compare(self, source, transform):
         """

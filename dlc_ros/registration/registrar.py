@@ -173,7 +173,8 @@ class Registrar:
         if coarse:
             reason = f'{mismatch}; {coarse}' if mismatch else coarse
             return self._refused(reason, frame, prior, clock)
-        contests = self._contests(source, viewpoint, prior, near, threshold)
+        view = self._view(source, viewpoint)
+        contests = self._contests(source, viewpoint, view, prior, near, threshold)
         clock.lap('predict')
         # Candidates compete on a thinned source; the winner is carried to full resolution.
         for contest in contests:
@@ -181,10 +182,15 @@ class Registrar:
         won = self._winner(contests)
         if thorough:
             won.reconsider()
-        chosen = won.chosen.refined
-        answer = Answer(chosen, won.refiner.finish(source, chosen))
+        chosen, refiner = won.chosen.refined, won.refiner
+        if not self.options.upright and view and view():
+            refiner = refiner.facing(source, chosen.transform, viewpoint)
+        if refiner is won.refiner:
+            answer = Answer(chosen, refiner.finish(source, chosen))
+        else:  # candidates saw both sides of a sheet, and may lie on the hidden one
+            answer = Answer(chosen, refiner.refine(source, chosen.transform))
         clock.lap('refine')
-        answer = self._observed(won.refiner, source, answer, prior, threshold)
+        answer = self._observed(refiner, source, answer, prior, threshold)
         best, free = answer.best, answer.free
         elsewhere = [c for c in contests if c is not won and not c.doubtful]
         evidence = won.evidence(answer, elsewhere)
@@ -195,8 +201,9 @@ class Registrar:
         elif verdict.status is Status.REJECTED and (far := few_far_off(local)):
             reason = f'source: {far}; {reason}'
         degenerate = verdict.status is Status.DEGENERATE
-        target = won.refiner.target
-        coarse = None if self.options.upright else (won.refiner.coarse_target, source.coarse)
+        target, coarse = refiner.target, None
+        if refiner is won.refiner and not self.options.upright:
+            coarse = refiner.coarse_target, source.coarse
         covariance = pose_covariance(
             best.agreement, free, target, source.full, self._radius, coarse
         )
@@ -251,12 +258,17 @@ class Registrar:
         transform = self._given(local, frame)
         return Registration(transform, given, 0.0, Status.REJECTED, reason, clock.stages)
 
-    def _contests(self, source, viewpoint, prior, near, threshold):
+    def _view(self, source, viewpoint):
+        """Function that returns what the sensor saw, once it is asked for; None if unknown."""
+        if viewpoint is None:
+            return None
+        look = Sight if self.options.upright else View.of
+        return cache(partial(look, source.full.points, viewpoint))
+
+    def _contests(self, source, viewpoint, view, prior, near, threshold):
         """Where in the reference a source may lie: a :class:`Contest` for each site."""
         large = self._atlas.is_for(source.full, self._refiner.target)
         upright = self.options.upright
-        look = None if viewpoint is None else Sight if upright else View.of
-        sight = look and cache(partial(look, source.full.points, viewpoint))
         if upright and large and near:
             window = self._atlas.sites(source.full, [prior])
             sites = dict.fromkeys(window, ())
@@ -273,7 +285,7 @@ class Registrar:
             # it, what came since the map was made must not count as one.
             room = _ROOM * site.refiner.start_distance(source)
             roomy = prior is None or prior.reach(source.full.radius) > room
-            seen = sight() if sight and roomy else None
+            seen = view() if view and roomy else None
             place = upright and seen is not None
             contest = self._contest(site, source, prior, seen, place, threshold)
             contest.enter(proposals)

@@ -6,7 +6,7 @@ import numpy as np
 import small_gicp
 
 from dlc_ros.errors import CloudError, ParameterError
-from dlc_ros.registration.cloud import cloud_radius, first_in_voxel, voxel_downsample
+from dlc_ros.registration.cloud import cloud_radius, one_in_voxel, voxel_downsample
 
 # Neighbours of the pitch, of the roughness and of a normal: enough for a stable plane, few enough
 # to stay on one face.
@@ -60,12 +60,12 @@ class Surface:
             edge that leaves about ``max_points`` above that.
         :param max_points: see ``voxel_size``.
         :param threads: CPU threads; with one the result is reproducible to the bit.
-        :param means: a voxel leaves the mean of its points, else the first of them.
+        :param means: a voxel leaves the mean of its points, else one of them.
         :raises ParameterError: the voxels are as large as the cloud.
         :raises CloudError: as good as all points coincide.
         """
         points = np.asarray(points, dtype=np.float64)
-        reduce = voxel_downsample if means else first_in_voxel
+        reduce = voxel_downsample if means else one_in_voxel
         if voxel_size > 0.0:
             given, points = len(points), reduce(points, voxel_size)
             if len(points) < _LEAST:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dlc_ros.errors import FileError
-from dlc_ros.registration.cloud import first_in_voxel
+from dlc_ros.registration.cloud import one_in_voxel
 from dlc_ros.registration.se3 import inverse, transform_points
 from dlc_ros.registration.surface import thin
 from dlc_ros.registration.windows import window, window_radius
@@ -132,7 +132,7 @@ class RecordedPairs:
             points = self._still(place)
         even = rng.uniform() < _EVEN
         if even and len(points) > _SCAN_POINTS:
-            return thin(points, _SCAN_POINTS, first_in_voxel)
+            return thin(points, _SCAN_POINTS, one_in_voxel)
         count = _SCAN_POINTS if even else int(np.exp(rng.uniform(*np.log(_FEWER))))
         return points[_some(rng, len(points), count)]
 
