@@ -1,5 +1,6 @@
 """The candidates for a cloud at one site: where they start, how they end, which one wins."""
 
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 
@@ -20,6 +21,8 @@ _SHIFTS = 6
 _GLANCES = 6
 _SECOND_LOOK = 4
 _ANEW = 0.7
+# Candidates of a view that are refined once more onto what could be seen of them, at most.
+_TURNED = 2
 # Ends of glances that lie nearer to each other than this share of their reach are the same one.
 _SAME = 0.5
 # Logarithm of the odds that the whole score of a search is worth beside the confidence.
@@ -68,6 +71,7 @@ class Contest:
         self._witness = self._landscape if open_to else None
         if not place and self._witness is None:
             sight = None
+        self._view = None if place else sight
         self.selection = Selection(
             self.refiner, source, prior, self._witness, sight, place, learned, min_confidence
         )
@@ -141,8 +145,27 @@ class Contest:
         if known:
             odds = [_UNPROPOSED * max(known) if o is None else o for o in odds]
         self._starts = []
-        self.candidates += self.selection.candidates(refined, odds)
+        entered = self.selection.candidates(refined, odds)
+        self.candidates += entered
+        if self._view is not None:
+            self.candidates += self._turned(entered)
         self.chosen = self.selection.choose(self.candidates)
+
+    def _turned(self, entered):
+        """
+        List of :class:`Candidate` that the likeliest of those become once they face the sensor.
+
+        One that lies on the hidden side of a sheet has it stand before what was seen: asked of
+        those that would win if they had not.
+        """
+        confidence = self.selection.confidence
+        best = max(confidence(candidate.fit) for candidate in self.candidates)
+        aside = [(confidence(replace(c.fit, crossed=0.0)), c.refined) for c in entered]
+        aside = sorted((item for item in aside if item[0] > best), key=lambda item: -item[0])
+        viewpoint = self._view.viewpoint
+        turned = [self.refiner.turn(self._source, end, viewpoint) for _, end in aside[:_TURNED]]
+        turned = [refined for refined in turned if refined is not None]
+        return self.selection.candidates(turned, [None] * len(turned))
 
     @property
     def rank(self):

@@ -1,7 +1,7 @@
 """Levels of ICP, from a predicted pose to the final one; the last of them is symmetric."""
 
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -235,19 +235,43 @@ class Refiner:
         :param viewpoint: (3,) where the source was seen from, its frame [m].
         :returns: :class:`Refiner`; this one where hardly anything is left.
         """
-        target, reach = self.target, self.start_distance(source)
+        seen = self._seen(self.target, source, transform, viewpoint)
+        if seen is None:
+            return self
+        facing = copy(self)
+        facing.target = seen
+        return facing
+
+    def turn(self, source, refinement, viewpoint):
+        """
+        Refine a candidate once more, onto what a sensor can have seen from there.
+
+        :param source: what :meth:`prepare` made.
+        :param refinement: what :meth:`compete` returned.
+        :param viewpoint: as for :meth:`facing`.
+        :returns: :class:`Refinement`, judged as those that :meth:`compete` returns; None where
+            hardly anything is left.
+        """
+        seen = self._seen(self.coarse_target, source, refinement.transform, viewpoint)
+        if seen is None:
+            return None
+        start, iterations = self.start_distance(source), _COMPETING_ITERATIONS
+        end = self._run(seen, source.coarse, refinement.transform, start, iterations)
+        return replace(end, agreement=self.compare(source, end.transform))
+
+    def _seen(self, target, source, transform, viewpoint):
+        """What nothing of a target hides, near a source, a :class:`Surface`; None of too little."""
+        reach = self.start_distance(source)
         placed = transform_points(inverse(transform), target.points)
         near = np.flatnonzero(source.full.nearest(placed, reach)[1] < reach)
         if len(near) < self.options.min_points:
-            return self
+            return None
         normals = target.normals[near] @ transform[:3, :3]
         seen = visible(placed[near], normals, viewpoint, target.pitch, target.roughness)
         if np.count_nonzero(seen) < self.options.min_points:
-            return self
-        facing = copy(self)
+            return None
         points = target.points[near[seen]]
-        facing.target = Surface(points, 0.0, len(points), self.options.threads)
-        return facing
+        return Surface(points, 0.0, len(points), self.options.threads)
 
     def compare(self, source, transform):
         """

@@ -74,7 +74,12 @@ class Sight:
 
 
 class View:
-    """How far a sensor saw along its rays, of a thing that fills a part of what it sees."""
+    """
+    How far a sensor saw along its rays, of a thing that fills a part of what it sees.
+
+    :ivar viewpoint: (3,) where it was seen from, the cloud's frame [m].
+    :ivar credible: whether the cloud can have been seen from there.
+    """
 
     @classmethod
     def of(cls, points, viewpoint):
@@ -96,7 +101,7 @@ class View:
         :param points: (N, 3) of the cloud, its frame [m], N > 4.
         :param viewpoint: (3,) where it was seen from, same frame [m].
         """
-        self._viewpoint = viewpoint
+        self.viewpoint = viewpoint
         rays, self._ranges = self._rays(points)
         self._tree = KDTree(rays)
         some = sample(len(rays), _MEASURED)
@@ -123,6 +128,6 @@ class View:
 
     def _rays(self, points):
         """Unit directions (N, 3) of points from the viewpoint and their ranges (N,) [m]."""
-        away = points - self._viewpoint
+        away = points - self.viewpoint
         ranges = np.linalg.norm(away, axis=1)
         return away / np.maximum(ranges, 1e-12)[:, None], ranges
