@@ -12,7 +12,7 @@ from dlc_ros.registration.agreement import Agreement, agreement
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.pyramid import Excerpt
 from dlc_ros.registration.se3 import is_rigid
-from dlc_ros.registration.surface import Surface
+from dlc_ros.registration.surface import Surface, usable_threads
 from dlc_ros.registration.symmetric import symmetric_icp
 
 # Points of the two clouds that are refined. The reference is searched (its size costs a
@@ -313,7 +313,7 @@ def _align_small_gicp(target, source, init, limits, options):
         init,
         registration_type=options.refine_method,
         max_correspondence_distance=limits.distance,
-        num_threads=options.threads,
+        num_threads=usable_threads(options.threads),
         max_iterations=limits.iterations,
         rotation_epsilon=limits.epsilon,
         translation_epsilon=limits.epsilon * target.radius,
