@@ -128,6 +128,20 @@ def test_a_forked_process_registers_too(threads, monkeypatch):
         process.join()
 
 
+def test_a_stray_point_of_the_map_is_named_where_a_scan_is_not_found():
+    """One point ten kilometres off leaves a building a few cells of the search."""
+    rng = np.random.default_rng(8)
+    centres, points = storey(range(12), rng)
+    truth = pose(centres[5] + [0.4, 0.3, 0.3], 2.0, rng)
+    cloud = scan(5, centres[5], truth, rng)
+    stray = Registrar(np.vstack([points, ORIGIN + [1e4, 0.0, 0.0]]), options=UPRIGHT)
+    result = stray.register(cloud)
+    assert result.status is Status.REJECTED
+    assert result.reason.startswith('target: few of its points lie up to 9.99e+03 m from the rest')
+    foreign = scan(40, centres[5], truth, rng)
+    assert 'from the rest' not in Registrar(points, options=UPRIGHT).register(foreign).reason
+
+
 @pytest.mark.parametrize('twins', ('beside', 'above'))
 def test_one_of_two_equal_rooms_is_not_accepted(twins):
     rng = np.random.default_rng(7)
