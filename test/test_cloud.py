@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 from hypothesis.extra import numpy as arrays
+from scipy.spatial.transform import Rotation
 
 from dlc_ros.errors import CloudError
 from dlc_ros.registration.cloud import (
     LocalFrame,
     cloud_radius,
     farthest_points,
+    one_in_voxel,
     validate_cloud,
     voxel_downsample,
-    one_in_voxel,
 )
 
 RNG = np.random.default_rng(0)

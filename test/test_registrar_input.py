@@ -1,5 +1,8 @@
 """What the one entry does with clouds and poses that are none, in one line each."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import scenes
@@ -269,3 +272,9 @@ def test_voxels_as_large_as_a_cloud_are_one_line(bracket, upright):
     with pytest.raises(ParameterError, match='voxel_size: 5 m leaves 1 of 2000') as caught:
         Registrar(50.0 * target, options=coarse).register(source, TRUTH)
     assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('copied', [pickle.dumps, copy.deepcopy])
+def test_a_registrar_that_is_sent_to_another_process_is_one_line(registrar, copied):
+    with pytest.raises(TypeError, match='Registrar cannot be pickled: build one in each process'):
+        copied(registrar)

@@ -1,5 +1,6 @@
 """An upright cloud in a map much larger than itself: found anywhere, never in its twin."""
 
+import multiprocessing
 import sys
 
 import numpy as np
@@ -93,6 +94,52 @@ def test_equal_clouds_give_equal_bits_whatever_was_looked_for_before(building):
     first = [registrar.register(cloud).transform for cloud in clouds]
     again = [registrar.register(cloud).transform for cloud in reversed(clouds)]
     np.testing.assert_array_equal(first, again[::-1])
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='processes are not forked elsewhere')
+@pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
+@pytest.mark.parametrize('threads', (1, 2))
+def test_a_forked_process_registers_too(threads, monkeypatch):
+    """Threads do not live on in a fork: work that is shared out among them would never end."""
+    monkeypatch.setattr(pyramid, '_cores', lambda: 4)
+    rng = np.random.default_rng(6)
+    centres, points = storey(range(8), rng)
+    truth = pose(centres[5] + [0.4, 0.3, 0.3], 2.0, rng)
+    cloud = scan(5, centres[5], truth, rng)
+    options = UPRIGHT.model_copy(update={'threads': threads})
+    known = Registrar(points, options=options)
+    expected = known.register(cloud)
+    assert expected.accepted, expected.reason
+
+    def again(answers):
+        for registrar in (known, Registrar(points, options=options)):
+            answers.put(registrar.register(cloud).transform)
+
+    context = multiprocessing.get_context('fork')
+    answers = context.Queue()
+    process = context.Process(target=again, args=(answers,), daemon=True)
+    process.start()
+    try:
+        for _ in range(2):
+            found = answers.get(timeout=60.0)
+            np.testing.assert_allclose(found, expected.transform, rtol=0.0, atol=1e-6)
+    finally:
+        process.kill()
+        process.join()
+
+
+def test_a_stray_point_of_the_map_is_named_where_a_scan_is_not_found():
+    """One point ten kilometres off leaves a building a few cells of the search."""
+    rng = np.random.default_rng(8)
+    centres, points = storey(range(12), rng)
+    truth = pose(centres[5] + [0.4, 0.3, 0.3], 2.0, rng)
+    cloud = scan(5, centres[5], truth, rng)
+    stray = Registrar(np.vstack([points, ORIGIN + [1e4, 0.0, 0.0]]), options=UPRIGHT)
+    result = stray.register(cloud)
+    assert result.status is Status.REJECTED
+    assert result.reason.startswith('target: few of its points lie up to 9.99e+03 m from the rest')
+    foreign = scan(40, centres[5], truth, rng)
+    assert 'from the rest' not in Registrar(points, options=UPRIGHT).register(foreign).reason
 
 
 @pytest.mark.parametrize('twins', ('beside', 'above'))

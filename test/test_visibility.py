@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from dlc_ros import Registrar
 from dlc_ros.registration.se3 import transform_points
 from dlc_ros.registration.visibility import visible
@@ -9,9 +13,6 @@ from dlc_training.data.primitives import Box
 from dlc_training.data.scene import Scene
 from dlc_training.data.sensors import DepthCamera, looking_at
 from dlc_training.data.solid import Solid
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 
 def ball(count, seed=0):

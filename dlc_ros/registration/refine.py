@@ -13,7 +13,7 @@ from dlc_ros.registration.agreement import Agreement, agreement
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.pyramid import Excerpt
 from dlc_ros.registration.se3 import inverse, is_rigid, transform_points
-from dlc_ros.registration.surface import Surface
+from dlc_ros.registration.surface import Surface, usable_threads
 from dlc_ros.registration.symmetric import symmetric_icp
 from dlc_ros.registration.visibility import visible
 
@@ -260,7 +260,7 @@ class Refiner:
         return replace(end, agreement=self.compare(source, end.transform))
 
     def _seen(self, target, source, transform, viewpoint):
-        """What nothing of a target hides, near a source, a :class:`Surface`; None of too little."""
+        """What nothing of a target hides, near a source: :class:`Surface`; None of too little."""
         reach = self.start_distance(source)
         placed = transform_points(inverse(transform), target.points)
         near = np.flatnonzero(source.full.nearest(placed, reach)[1] < reach)
@@ -362,7 +362,7 @@ def _align_small_gicp(target, source, init, limits, options):
         init,
         registration_type=options.refine_method,
         max_correspondence_distance=limits.distance,
-        num_threads=options.threads,
+        num_threads=usable_threads(options.threads),
         max_iterations=limits.iterations,
         rotation_epsilon=limits.epsilon,
         translation_epsilon=limits.epsilon * target.radius,

@@ -1,7 +1,7 @@
 """The one entry of registration: a reference, then clouds in and :class:`Registration` out."""
 
 import time
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Registrar:
         points = validate_cloud(reference, self.options.min_points, 'reference')
         self._frame = LocalFrame.of(points)
         local = self._frame.localize(points)
-        self._radius = cloud_radius(local)
+        self._points, self._radius = local, cloud_radius(local)
         self._refiner = Refiner(local, self.options)
         self._host = None
         if self.options.use_predictor:
@@ -75,6 +75,10 @@ class Registrar:
         self._whole = Site(self._refiner, self._host, whole=True)
         self._atlas = Atlas(local, self._host, self.options)
         self._search = UprightSearch(self._refiner.target, local)
+
+    def __reduce__(self):
+        """Refuse to be pickled, in words; search trees and tensors on a device cannot be."""
+        raise TypeError('a Registrar cannot be pickled: build one in each process')
 
     @property
     def provenance(self):
@@ -198,8 +202,11 @@ class Registrar:
         reason = verdict.reason
         if mismatch and verdict.status is not Status.ACCEPTED:
             reason = f'{mismatch}; {reason}'
-        elif verdict.status is Status.REJECTED and (far := few_far_off(local)):
-            reason = f'source: {far}; {reason}'
+        elif verdict.status is Status.REJECTED:
+            # The cells of a search grow with the extent: a few points make them coarse.
+            far = {'source': few_far_off(local), 'target': self._few_far_off}
+            known = [f'{name}: {sentence}' for name, sentence in far.items() if sentence]
+            reason = '; '.join([*known, reason])
         degenerate = verdict.status is Status.DEGENERATE
         target, coarse = refiner.target, None
         if refiner is won.refiner and not self.options.upright:
@@ -230,6 +237,11 @@ class Registrar:
                 for candidate in contest.candidates
             ),
         )
+
+    @cached_property
+    def _few_far_off(self):
+        """What :func:`few_far_off` says of the reference, which is only asked after a failure."""
+        return few_far_off(self._points)
 
     def _too_coarse(self, source):
         """Why the spacing of the points leaves no shape to recognise, or an empty string."""

@@ -1,5 +1,6 @@
 """A cloud made ready for nearest-neighbour work: reduced, with search tree and normals."""
 
+import os
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +33,8 @@ _LEAST = 3
 _SPREAD = 1e-12
 # Points whose neighbourhoods are looked at together: those of a map at once fill the memory.
 _AT_ONCE = 50_000
+# The process whose threads OpenMP knows, see :func:`usable_threads`.
+_PROCESS = os.getpid()
 
 
 class Surface:
@@ -64,7 +67,7 @@ class Surface:
         :raises ParameterError: the voxels are as large as the cloud.
         :raises CloudError: as good as all points coincide.
         """
-        points = np.asarray(points, dtype=np.float64)
+        points, threads = np.asarray(points, dtype=np.float64), usable_threads(threads)
         reduce = voxel_downsample if means else one_in_voxel
         if voxel_size > 0.0:
             given, points = len(points), reduce(points, voxel_size)
@@ -203,6 +206,16 @@ class Surface:
         if self._whole is not None:
             return self._whole._covariances[self._inside]
         return np.ascontiguousarray(np.asarray(self.cloud.covs())[:, :3, :3])
+
+
+def usable_threads(count):
+    """
+    Threads among which OpenMP may share work out: one in a fork, which waits forever for others.
+
+    :param count: threads that are wanted.
+    :returns: int, ``count`` in the process that loaded this.
+    """
+    return count if os.getpid() == _PROCESS else 1
 
 
 def _are_lines(patches):
