@@ -217,7 +217,8 @@ def test_calibrate_places_prints_the_constants_of_searches(capsys, monkeypatch, 
 
 
 MISTAKES = [
-    (['so3-crop', '--methods', 'icq'], "unknown method 'icq'"),
+    # Said before the 80,000 pairs are made.
+    (['so3-crop', '--pairs-per-bin', '10000', '--methods', 'icq'], "unknown method 'icq'"),
     (['so3-crop', '--shapes', 'nowhere.npz'], 'nowhere.npz: no such file'),
     (['so3-crop', '--weights', 'nowhere.safetensors'], 'cannot read weights nowhere'),
     (['calibrate-places', '--pairs', '1'], '--pairs 1: give 2 or more'),

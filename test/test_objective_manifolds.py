@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
+from dlc_ros.errors import ParameterError
 from dlc_training.objective import Euclidean, RigidTransforms
 from dlc_training.objective.manifolds import exp_so3, log_so3
 
@@ -138,3 +139,42 @@ def test_rotations_stay_exact_under_autocast():
         back = manifold.between(truth, found)
     assert torch.equal(found[0], exact)
     np.testing.assert_allclose(back, xi, atol=1e-5)
+
+
+@pytest.mark.parametrize('value', [0, -0.1, float('nan'), float('inf'), '1', None, [0.3, 0.2]])
+def test_a_radius_lies_above_nothing(value):
+    """Of 0 every hinge is satisfied, of a list Python would repeat it."""
+    for make in (Euclidean, lambda r: RigidTransforms(r, 1.0), lambda r: RigidTransforms(1.0, r)):
+        with pytest.raises(ParameterError, match='RigidTransforms|Euclidean'):
+            make(value)
+
+
+def test_one_bad_radius_of_several_is_enough():
+    with pytest.raises(ParameterError, match='above 0'):
+        Euclidean(tensor([0.3, 0.0]))
+
+
+def test_an_angle_in_degrees_is_refused():
+    RigidTransforms(np.radians(255), 1.0)
+    with pytest.raises(ParameterError, match=r'\[rad\].* 6.28, got 45'):
+        RigidTransforms(45, 1.0)
+
+
+@pytest.mark.parametrize(
+    ('manifold', 'truth', 'said'),
+    [
+        (Euclidean(), torch.zeros(3), r'\(3,\)'),
+        (Euclidean(), torch.zeros(0, 3), r'\(0, 3\)'),
+        (Euclidean(), np.zeros((2, 3)), 'ndarray'),
+        (Euclidean(), (torch.eye(3)[None], torch.zeros(1, 3)), 'tuple'),
+        (Euclidean(torch.ones(2)), torch.zeros(4, 3), r'\(2,\) for a truth \(4, 3\)'),
+        (RigidTransforms(1.0, 1.0), torch.zeros(4, 6), r'\(4, 6\)'),
+        (RigidTransforms(1.0, 1.0), torch.eye(4)[None], r'\(1, 4, 4\)'),
+        (RigidTransforms(1.0, 1.0), (torch.eye(3), torch.zeros(3)), r'\(3, 3\) and \(3,\)'),
+        (RigidTransforms(1.0, 1.0), (torch.eye(3)[None], torch.zeros(2, 3)), r'\(2, 3\)'),
+        (RigidTransforms(1.0, 1.0), (), 'none'),
+    ],
+)  # fmt: skip
+def test_a_truth_of_another_form_is_refused(manifold, truth, said):
+    with pytest.raises(ParameterError, match=f'truth of .*{said}|radius of .*{said}'):
+        manifold.size(truth)

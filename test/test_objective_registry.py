@@ -189,9 +189,10 @@ def test_hinges_wait_for_the_warm_up_and_grow():
 
     def shaped(step):
         generator = torch.Generator().manual_seed(0)
-        return objective.shape(
-            lambda omega: -omega.square().sum(-1), Euclidean(), truth, step, generator
-        )[0]
+        with torch.no_grad():
+            return objective.shape(
+                lambda omega: -omega.square().sum(-1), Euclidean(), truth, step, generator
+            )[0]
 
     full = shaped(None)
     assert full > 0
@@ -244,15 +245,94 @@ def test_an_energy_of_another_shape_is_no_broadcast(name, energy):
 def test_hinges_are_the_same_without_gradients(name):
     """As in a validation loop: the ascent takes the gradient it needs all the same."""
     objective = make_objective(name)
+    weight = torch.ones((), requires_grad=True)
 
     def shaped():
         generator = torch.Generator().manual_seed(0)
         return objective.shape(
-            lambda omega: torch.sin(3 * omega).sum(-1), Euclidean(), torch.ones(2, 2), None,
-            generator,
+            lambda omega: weight * torch.sin(3 * omega).sum(-1), Euclidean(), torch.ones(2, 2),
+            None, generator,
         )[0]  # fmt: skip
 
     with torch.no_grad():
         found = shaped()
     assert found > 0
     assert found == shaped()
+
+
+# ------------------------------------------------------------ what would teach nothing, or spoil
+
+
+@pytest.mark.parametrize('name', ['dlc', 'dlc-adversarial'])
+@pytest.mark.parametrize(
+    'spoilt',
+    [torch.Tensor.detach, torch.Tensor.long, torch.zeros_like, torch.no_grad()(torch.sin)],
+    ids=['detached', 'rounded', 'constant', 'without gradients'],
+)
+def test_an_energy_without_a_gradient_is_refused(name, spoilt):
+    """Its hinges would be logged and change nothing."""
+    net = torch.nn.Linear(2, 1)
+
+    def energy(omega):
+        return spoilt(net(omega)[..., 0])
+
+    with pytest.raises(ParameterError, match='no gradient') as refused:
+        make_objective(name).shape(energy, Euclidean(), torch.zeros(3, 2))
+    assert '\n' not in str(refused.value)
+    with torch.no_grad():  # to measure
+        assert torch.isfinite(make_objective(name).shape(energy, Euclidean(), torch.ones(3, 2))[0])
+
+
+@pytest.mark.parametrize('name', ['dlc', 'dlc-adversarial'])
+@pytest.mark.parametrize('value', [float('nan'), float('-inf')])
+def test_an_energy_that_is_no_number_is_refused_with_how_many_samples(name, value):
+    weight = torch.ones((), requires_grad=True)
+    spoilt = torch.tensor([[1.0], [value], [1.0], [value]])
+
+    def energy(omega):
+        return weight * spoilt * omega.square().sum(-1)
+
+    with pytest.raises(ParameterError, match='energy is no number .* 2 of 4 samples'):
+        make_objective(name).shape(energy, Euclidean(), torch.ones(4, 2))
+
+
+def test_a_truth_that_is_no_number_is_named():
+    weight = torch.ones((), requires_grad=True)
+    truth = torch.tensor([[0.0, 1.0], [0.0, torch.nan]])
+    with pytest.raises(ParameterError, match='truth holds NaN'):
+        make_objective('dlc').shape(lambda omega: weight * omega.sum(-1), Euclidean(), truth)
+
+
+@pytest.mark.parametrize('ends', [lambda omega: omega[:, :1], lambda omega: None])
+def test_a_descent_has_an_end_for_every_start(ends):
+    weight = torch.ones((), requires_grad=True)
+    objective = make_objective('dlc', {'dlc': {'distribution': 'mined', 'samples': 3}})
+    with pytest.raises(ParameterError, match=r'descend= returned .* for predictions \(2, 3\)'):
+        objective.shape(
+            lambda omega: weight * omega.sum(-1), Euclidean(), torch.zeros(2, 2), descend=ends
+        )
+
+
+@pytest.mark.parametrize('name', ['awp', 'sam'])
+@pytest.mark.parametrize(
+    ('weights', 'said'),
+    [
+        (lambda model: model, 'model.parameters'),
+        (lambda model: model.named_parameters(), 'model.parameters'),
+        (lambda model: [], 'backward'),
+        (lambda model: Quadratic().parameters(), 'backward'),
+    ],
+    ids=['the model', 'with names', 'none', "another model's"],
+)
+def test_weights_that_cannot_be_moved_are_refused(name, weights, said):
+    """Where nothing moved, awp and sam would be plain training under another name."""
+    model = Quadratic()
+
+    def gradients():
+        model.zero_grad()
+        loss = model()
+        loss.backward()
+        return loss
+
+    with pytest.raises(ParameterError, match=said):
+        make_objective(name).descend(weights(model), gradients)

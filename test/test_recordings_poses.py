@@ -284,13 +284,36 @@ def test_kitti_file_has_a_line_for_each_cloud(tmp_path):
         ('', 'lines of'),
         ('1600000000 0 0 0 0 0 0 1\n1600000001 nan nan nan 0 0 0 1\n', "nan 0 0 0 1' is no pose"),
         ('1600000000 0 0 0 0 0 0 1\n1600000001 1 0 0 0 0 0 0\n', "0 0 0 0' is no pose"),
+        # Columns that people's tools write: nanoseconds, names, Euler angles, another number.
+        ('#timestamp\n1600000000000000000,0,0,0,0,0,0,1\n', 'line 2: .* nanoseconds'),
+        ('1e305 0 0 0 0 0 0 1\n', 'line 1: .* nanoseconds'),
+        ('1e400 0 0 0 0 0 0 1\n', 'line 1: .* is no pose'),
+        ('t,x,y,z,qx,qy,qz,qw\n1600000000,0,0,0,0,0,0,1\n', 'line 1: .* header'),
+        ('1600000000 1 2 0 0.1 0.2 1.5 0\n', 'line 1: .* length 1.52 and not 1'),
+        ('2 0 0 0 0 2 0 0 0 0 2 0\n', 'line 1: .* no rigid transform'),
     ],
 )
 def test_bad_trajectory_files_are_one_clear_error(tmp_path, text, message):
     path = tmp_path / 'poses.txt'
     path.write_text(text)
-    with pytest.raises(FileError, match=message):
+    with pytest.raises(FileError, match=message) as refused:
         read_trajectory(path, TIMES)
+    assert '\n' not in str(refused.value)
+
+
+def test_a_trajectory_that_is_no_text_is_told(tmp_path):
+    (tmp_path / 'poses.ply').write_bytes(bytes(range(256)))
+    with pytest.raises(FileError, match='binary'):
+        read_trajectory(tmp_path / 'poses.ply', TIMES)
+
+
+def test_a_trajectory_with_two_digits_and_lines_in_any_order_is_read(tmp_path):
+    """As people round them; stamps that are there twice count once."""
+    path = tmp_path / 'poses.tum'
+    path.write_text('# t x y z q\n1600000001 1 2 3 0 0 0.71 0.70\n1600000000 0 0 0 0 0 0 1\n' * 2)
+    stamps, poses = read_trajectory(path, TIMES)
+    assert stamps.tolist() == [1_600_000_000 * 10**9, 1_600_000_001 * 10**9]
+    assert np.abs(poses[1] - turned(90, (1, 2, 3))).max() < 0.02
 
 
 @pytest.mark.parametrize('seconds', [-37.25, 1200.0, -1.6e9])

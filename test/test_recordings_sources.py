@@ -1,5 +1,6 @@
 """Recordings as people have them: folders, parts, cut off, without metadata, without clouds."""
 
+import re
 import shutil
 
 import numpy as np
@@ -83,7 +84,22 @@ def test_mcap_that_was_cut_off_gives_what_is_whole(tmp_path, bag, share):
     found = stamps_of(recording)
     assert found == whole[: len(found)]
     assert len(found) >= (share - 0.3) * len(whole)
-    assert 'cut off' in recording.notes[0] and '%' in recording.notes[0]
+    assert 'cut off' in recording.notes[0]
+
+
+@pytest.mark.parametrize('share', [0.3, 0.7])
+def test_what_is_told_of_a_file_that_was_cut_off_is_what_can_be_read(tmp_path, share):
+    """Clouds are nearly all of a file: the share that is told is that of those that come out."""
+    with Robot(tmp_path / 'whole') as robot:
+        for i in range(200):
+            robot.cloud(FIRST + i * STEP, np.random.default_rng(i).normal(size=(2000, 3)))
+    source = next((tmp_path / 'whole').glob('*.mcap'))
+    path = cut(source, tmp_path / 'cut.mcap', share)
+    recording = Recording([path])
+    found = re.search(r'; (\S+) % of its bytes can be read, with (\d+) mess', recording.notes[0])
+    bytes_of_clouds = len(stamps_of(recording)) * 2000 * 12
+    assert int(found[2]) == len(stamps_of(recording))
+    assert float(found[1]) == pytest.approx(100 * bytes_of_clouds / path.stat().st_size, abs=3)
 
 
 def test_sqlite3_that_was_cut_off_gives_what_is_whole(tmp_path, bag):

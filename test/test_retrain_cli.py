@@ -298,14 +298,25 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
         (['--fixed-frame', 'world'], "no frame 'world'"),
         (['--trajectory', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
         (['--set', 'optimiser.speed=1'], 'unknown key'),
+        (['--reference-scale', '-0.001'], '--reference-scale -0.001'),
+        (['--reference-scale', 'nan'], '--reference-scale nan'),
+        (['--body-reach', 'inf'], '--body-reach inf'),
+        (['--initial-pose', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
+        (['--trajectory-frame', 'imu'], 'changes nothing without --trajectory'),
+        (['--trajectory', str(simulated / 'truth.tum'), '--fixed-frame', 'odom'], 'beside --traj'),
     ):
         assert main(words(simulated, weights, tmp_path / 'out', *more, '--dry-run')) == 2
         assert message in capsys.readouterr().err
     (tmp_path / 'file').touch()
     for out in (tmp_path / 'file', tmp_path / 'file' / 'below'):
         assert main(words(simulated, weights, out)) == 2
-        error = capsys.readouterr().err
-        assert 'cannot write' in error and error.count('\n') == 1
+        said = capsys.readouterr()
+        assert 'cannot write' in said.err and said.err.count('\n') == 1
+        assert 'reading' not in said.out  # a recording may take long
+    for option in ('--initial-pose', '--reference-scale'):
+        alone = ['--bag', str(simulated / 'recording'), option, '1', '--out', str(tmp_path / 'o')]
+        assert main(alone) == 2
+        assert 'changes nothing without --reference' in capsys.readouterr().err
     simulated_again = ['simulate', '--out', str(simulated), '--rooms', '2']
     assert main(simulated_again) == 2
 

@@ -25,7 +25,7 @@ from dlc_training.train_cli import main
         ('optimiser.rate=.nan', ['optimiser.rate']),
         ('optimiser.rate=.inf', ['optimiser.rate', 'finite']),
         ('optimiser.average=1', ['optimiser.average', 'less than 1']),
-        ('optimiser=5', ['optimiser']),
+        ('optimiser=5', ['optimiser: ', 'key: value']),
         ('seed=-1', ['seed']),
         ('seed=99999999999999999999', ['seed', 'less than']),
         ('seed=[1', ['seed=[1', 'no YAML']),
@@ -38,7 +38,8 @@ from dlc_training.train_cli import main
         ('objective.dlc.lam=half', ['objective.dlc.lam: ', "'uniform' or a share, 0 to 1"]),
         ('objective.dlc.lam=1.5', ['objective.dlc.lam: ', "'uniform' or a share, 0 to 1"]),
         ('objective.dlc.rho=.inf', ['objective.dlc.rho', 'finite']),
-        ('objective.radii_deg=[180, 90, 45]', ['objective.radii_deg']),
+        ('objective.radii_deg=[180, 90, 45]', ['objective.radii_deg.3: a value is missing']),
+        ('objective.radii_deg=20', ['objective.radii_deg: expected a list']),
         ('objective.radii_deg=[270, 90, 45, 20]', ['objective.radii_deg', '180']),
         ('objective.radii_length=[0, 1, 1, 1]', ['objective.radii_length', 'greater than 0']),
         ('data.kinds={lidar: 1}', ['data.kinds', 'crop']),
@@ -59,9 +60,10 @@ def test_wrong_settings_are_one_line(tmp_path, capsys, override, parts):
 @pytest.mark.parametrize(
     ('content', 'part'),
     [
-        (None, 'No such file'), (b'- 1\n- 2\n', 'key: value'), (b'seed: [1', 'no YAML'),
+        (None, 'No such file or directory; give a YAML file, or one of default, overfit, smoke'),
+        (b'- 1\n- 2\n', 'key: value'), (b'seed: [1', 'no YAML'),
         (b'\xff\xfe\x00seed', 'no text'), (b'optimizer:\n  steps: 5\n', 'optimizer'),
-        (b'42', 'key: value'),
+        (b'42', 'key: value'), (b'net:\n', 'net: expected a dictionary'),
     ],
 )  # fmt: skip
 def test_wrong_files_are_one_line(tmp_path, capsys, content, part):

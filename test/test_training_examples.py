@@ -129,3 +129,20 @@ def test_command_prints_a_table_and_writes_its_result(name, tmp_path, capsys):
     assert [line.split('|')[1].strip() for line in printed[2:4]] == ['none', 'dlc']
     for result in results.values():
         assert [row['of'] for row in result['rows']] == [8] * len(study.LENGTHS)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [['--steps', '0'], ['--seeds', '0'], ['--pairs', '0'], ['--json', '.']],
+    ids=lambda words: words[0],
+)
+def test_wrong_arguments_are_one_line_before_anything_is_trained(wrong, capsys):
+    module, make_model = EXAMPLES['feature_metric']
+    with pytest.raises(SystemExit) as refused:
+        study.main(
+            'name', make_model, module.make_batch, module.perturbed, module.MANIFOLD, 'error', 1.0,
+            wrong,
+        )  # fmt: skip
+    assert refused.value.code == 2
+    error = capsys.readouterr().err
+    assert wrong[0] in error and error.count('\n') == 1

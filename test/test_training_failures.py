@@ -73,6 +73,26 @@ def test_folder_that_cannot_be_written(tmp_path, capsys):
     one_line(capsys.readouterr(), file, 'another --out')
 
 
+def test_weights_that_will_not_be_written_are_told_before_training(tmp_path, capsys):
+    """Not after the hours that a run takes."""
+    (tmp_path / 'file').touch()
+    for weights in (tmp_path, tmp_path / 'file' / 'my.safetensors'):
+        with pytest.raises(SystemExit) as refused:
+            train(tmp_path / 'run', *QUICK, '--weights', weights)
+        assert refused.value.code == 2
+        one_line(capsys.readouterr(), '--weights', weights)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_folder_without_a_name_is_not_the_one_we_are_in(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as refused:
+        train('', *QUICK)
+    assert refused.value.code == 2
+    one_line(capsys.readouterr(), '--out')
+    assert not any(tmp_path.iterdir())
+
+
 def test_cuda_that_is_not_there(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     assert train(tmp_path, 'device=cuda') == 2

@@ -1,7 +1,10 @@
 """What the commands that train share: their folder, their objective, and how they end."""
 
+import argparse
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dlc_ros.command_line import INTERRUPTED, MISTAKE
 from dlc_ros.errors import DlcError, missing_package
@@ -15,10 +18,33 @@ def add_run(parser, objectives, default=None):
 
     :param objectives: names to choose from; ``default`` the one of a command that names none.
     """
-    parser.add_argument('--out', metavar='DIR', required=True, help='folder of the run')
+    parser.add_argument(
+        '--out', type=_named, metavar='DIR', required=True, help='folder of the run'
+    )
     parser.add_argument(
         '--objective', choices=objectives, default=default, help='short for objective.name=...'
     )
+
+
+def _named(text):
+    """Argument type: a name; an empty one, of a variable that is not set, means no folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError('the name is empty; name a folder')
+    return text
+
+
+def try_place(folder):
+    """
+    Find out whether something can be made in a folder, or where that would be made.
+
+    Permissions do not tell: root may write anywhere, and nobody to some file systems.
+
+    :raises OSError: it cannot.
+    """
+    folder = Path(folder)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    with TemporaryDirectory(dir=there):
+        pass
 
 
 def exit_code(act, prog, out):

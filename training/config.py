@@ -179,12 +179,15 @@ def load_config(path=None, overrides=()):
 
 def _mapping(path):
     """Content of a YAML file, or of the one of this name in ``configs/``."""
-    shipped = Path(__file__).resolve().parent / 'configs' / f'{path}.yaml'
-    path = Path(path)
+    folder = Path(__file__).resolve().parent / 'configs'
+    shipped, path = folder / f'{path}.yaml', Path(path)
     try:
         text = (shipped if shipped.is_file() and not path.is_file() else path).read_text()
     except OSError as error:
-        raise ParameterError(f'cannot read {path}: {error.strerror}') from None
+        names = ', '.join(sorted(file.stem for file in folder.glob('*.yaml')))
+        raise ParameterError(
+            f'cannot read {path}: {error.strerror}; give a YAML file, or one of {names}'
+        ) from None
     except UnicodeDecodeError:
         raise ParameterError(f'{path} is no text; give a YAML file') from None
     values = _yaml(text, path)

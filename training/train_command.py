@@ -12,7 +12,7 @@ from dlc_ros.errors import DlcError
 from dlc_ros.registration.weights import save_weights
 from dlc_training.command_line import add_run, exit_code
 from dlc_training.config import load_config
-from dlc_training.evaluate.arguments import at_least
+from dlc_training.evaluate.arguments import at_least, writable_file
 from dlc_training.evaluate.landscape import measure_basin, measure_rays
 from dlc_training.evaluate.shapes import GeneratedShapes
 from dlc_training.model_card import model_card
@@ -49,6 +49,7 @@ def _parser():
     add_run(parser, OBJECTIVES)
     parser.add_argument(
         '--weights',
+        type=writable_file,  # known before the hours of training
         metavar='FILE',
         help='weights file to write; left out: OUT/weights.safetensors',
     )
@@ -131,6 +132,8 @@ def _names(known):
         for name in chosen:
             if name not in known:
                 raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(known)}")
+            if chosen.count(name) > 1:
+                raise argparse.ArgumentTypeError(f"'{name}' is there twice")
         return chosen
 
     return parse

@@ -2,7 +2,8 @@
 
 import argparse
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from dlc_training.command_line import try_place
 
 
 def at_least(least, kind=int):
@@ -41,14 +42,12 @@ def writable_file(text):
 def _writable(text, folder):
     """``text``, if something can be made in a folder or where that would be made."""
     try:
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        # Permissions do not tell: root may write anywhere, and nobody to some file systems.
-        with TemporaryDirectory(dir=there):
-            return text
+        try_place(folder)
     except OSError as error:
         raise argparse.ArgumentTypeError(
             f'{text} cannot be written ({error.strerror or error})'
         ) from None
+    return text
 
 
 def add_seed(command):

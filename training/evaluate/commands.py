@@ -128,7 +128,7 @@ def _pairs(options, name):
 
     protocol = PROTOCOLS[name]
     shapes = protocol.shapes(options.shapes, options.seed)
-    pairs = list(protocol.pairs(shapes, options.pairs_per_bin, options.seed))
+    pairs = protocol.pairs(shapes, options.pairs_per_bin, options.seed)
     run_protocol(options, name, protocol, shapes, pairs)
     return 0
 
@@ -165,7 +165,7 @@ def _files(options):
 
     clouds = Recorded(options.source, options.target, options.truth)
     protocol = clouds.protocol(options.rotations, options.success, options.unit)
-    run_protocol(options, 'files', protocol, clouds, list(protocol.pairs(clouds, 1, options.seed)))
+    run_protocol(options, 'files', protocol, clouds, protocol.pairs(clouds, 1, options.seed))
     return 0
 
 

@@ -30,7 +30,7 @@ def run_protocol(options, name, protocol, shapes, pairs):
     :param name: of the protocol.
     :param protocol: :class:`~dlc_training.evaluate.protocols.Protocol`.
     :param shapes: where the pairs' shapes come from.
-    :param pairs: list of its pairs.
+    :param pairs: its pairs, made one by one when methods and weights are known to be there.
     :return: JSON-able dict of everything that was found, as it was written.
     """
     out = Path(options.out)
@@ -38,6 +38,7 @@ def run_protocol(options, name, protocol, shapes, pairs):
     names, notes = choose(options.methods)
     if options.explain or any(method.startswith(OURS) for method in names):
         check_weights(options.weights)
+    pairs = list(pairs)
     digest = digest_of(pairs)
     failures = []
     with Runner(options.jobs, settings.folder, options.quiet) as runner:

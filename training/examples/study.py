@@ -1,6 +1,5 @@
 """Train one model with several objectives on the same batches; measure reach and precision."""
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -8,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dlc_ros.command_line import Parser
+from dlc_training.evaluate.arguments import at_least, writable_file
 from dlc_training.evaluate.statistics import wilson_interval
 from dlc_training.objective import OBJECTIVES, make_objective
 
@@ -113,12 +114,16 @@ def table(results, unit):
 
 def main(title, make_model, make_batch, perturbed, manifold, unit, limit, arguments=None):
     """Command of one example: trains, prints the table, writes JSON where asked to."""
-    parser = argparse.ArgumentParser(description=f'{title} with and without landscape shaping.')
+    parser = Parser(description=f'{title} with and without landscape shaping.')
     parser.add_argument('--objectives', nargs='+', choices=OBJECTIVES, default=['none', 'dlc'])
-    parser.add_argument('--steps', type=int, default=600)
-    parser.add_argument('--seeds', type=int, default=3)
-    parser.add_argument('--pairs', type=int, default=200, help='held-out pairs for each seed')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
+    parser.add_argument('--steps', type=at_least(1), default=600)
+    parser.add_argument('--seeds', type=at_least(1), default=3)
+    parser.add_argument(
+        '--pairs', type=at_least(1), default=200, help='held-out pairs for each seed'
+    )
+    parser.add_argument(
+        '--json', type=writable_file, metavar='FILE', help='write the result there'
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     results = compare(
@@ -127,5 +132,5 @@ def main(title, make_model, make_batch, perturbed, manifold, unit, limit, argume
     )  # fmt: skip
     print(table(results, unit))
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + '\n')
+        Path(options.json).write_text(json.dumps(results, indent=1) + '\n')
     return results

@@ -2,8 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
+
+from dlc_ros.errors import ParameterError
 
 
 @dataclass(frozen=True)
@@ -13,13 +16,31 @@ class Euclidean:
 
     :param radius: how far a perturbation of length one lies from the truth: a number, or a
         tensor (D,) where the components have different units.
+    :raises ParameterError: for a radius that is not above 0.
     """
 
     radius: float | torch.Tensor = 1.0
 
+    def __post_init__(self):
+        """Refuse what is no radius."""
+        _check_radius('radius of Euclidean', self.radius)
+
     def size(self, truth):
-        """Number of samples B and dimension D of a truth (B, D)."""
-        return truth.shape[0], truth.shape[-1]
+        """
+        Number of samples B and dimension D of a truth (B, D).
+
+        :raises ParameterError: the truth is anything else, or not of the radius' dimension.
+        """
+        if not torch.is_tensor(truth) or truth.ndim != 2 or not truth.numel():
+            raise ParameterError(
+                f'the truth of Euclidean is a tensor (samples, dimension), got {_told(truth)}'
+            )
+        if torch.is_tensor(self.radius) and self.radius.shape not in ((), truth.shape[1:]):
+            raise ParameterError(
+                f'radius of Euclidean {_told(self.radius)} for a truth {_told(truth)}; give a '
+                'number, or one a component'
+            )
+        return truth.shape[0], truth.shape[1]
 
     def move(self, truth, xi):
         """Truth (B, D) moved by xi (B, P, D) -> (B, P, D)."""
@@ -41,14 +62,32 @@ class RigidTransforms:
 
     :param angle: [rad], number or tensor (P,): the angle of a perturbation of length one.
     :param length: network units, number or tensor (P,): the translation of length one.
+    :raises ParameterError: for radii that are not above 0, or an angle of more than a turn.
     """
 
     angle: float | torch.Tensor
     length: float | torch.Tensor
 
+    def __post_init__(self):
+        """Refuse what are no radii; an angle of more than a turn is one in degrees."""
+        _check_radius('angle [rad] of RigidTransforms', self.angle, 2 * math.pi)
+        _check_radius('length of RigidTransforms', self.length)
+
     def size(self, truth):
-        """Number of samples B and dimension of a truth (R (B, 3, 3), t (B, 3))."""
-        return truth[0].shape[0], 6
+        """
+        Number of samples B and dimension of a truth (R (B, 3, 3), t (B, 3)).
+
+        :raises ParameterError: the truth is anything else.
+        """
+        parts = truth if isinstance(truth, tuple) else (truth,)
+        found = [tuple(part.shape) if torch.is_tensor(part) else None for part in parts]
+        batch = found[0][0] if found and found[0] else 0
+        if not batch or found != [(batch, 3, 3), (batch, 3)]:
+            raise ParameterError(
+                'the truth of RigidTransforms is a tuple of rotations (samples, 3, 3) and '
+                f'translations (samples, 3), got {" and ".join(map(_told, parts)) or "none"}'
+            )
+        return batch, 6
 
     def move(self, truth, xi):
         """Truth (R (B, 3, 3), t (B, 3)) moved by xi (B, P, 6) -> (B, P, 3, 3), (B, P, 3)."""
@@ -126,3 +165,18 @@ def _alike(first, second):
 def _column(value, beside):
     """A number as it is, a tensor (P,) as (P, 1) of the type of the tensor ``beside``."""
     return value[:, None].to(beside.dtype) if torch.is_tensor(value) else value
+
+
+def _check_radius(name, value, most=math.inf):
+    """Raise ParameterError unless a number, or all of a tensor, lie above 0 and up to ``most``."""
+    if not isinstance(value, Real | torch.Tensor):
+        raise ParameterError(f'{name} is a number or a tensor, got {_told(value)}')
+    values = torch.as_tensor(value)
+    if not bool(((values > 0) & (values <= most) & torch.isfinite(values)).all()):
+        upper = f' and at most {most:.2f}' if math.isfinite(most) else ' and finite'
+        raise ParameterError(f'{name} has to be above 0{upper}, got {value}')
+
+
+def _told(value):
+    """What a value is, in a message: the shape of a tensor, the type of anything else."""
+    return str(tuple(value.shape)) if torch.is_tensor(value) else type(value).__name__

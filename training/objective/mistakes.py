@@ -1,5 +1,13 @@
 """What is wrong with settings, in one line."""
 
+# For those of pydantic's sentences that speak of Python.
+_IN_YAML = {
+    'dict_type': 'expected a dictionary, key: value',
+    'model_type': 'expected a dictionary, key: value',
+    'tuple_type': 'expected a list, [value, value]',
+    'missing': 'a value is missing',
+}
+
 
 def first_mistake(error, section):
     """
@@ -10,7 +18,7 @@ def first_mistake(error, section):
     """
     first = error.errors()[0]
     where = '.'.join(str(part) for part in first['loc'])
-    what = first['msg'].removeprefix('Value error, ')
+    what = _IN_YAML.get(first['type'], first['msg'].removeprefix('Value error, '))
     if first['type'] == 'extra_forbidden':
         what = f'unknown key; known are {_known_beside(section, first["loc"])}'
     return f'{where}: {what}' if where else what

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from dlc_ros.errors import ParameterError
+
 
 def draw_perturbations(batch, radii, dimension, options, generator, device='cpu'):
     """
@@ -55,7 +57,15 @@ def mined_perturbations(manifold, truth, xi, descend):
 
     :param descend: maps predictions of the manifold to those that the iteration reaches.
     :return: (B, P, D), without a gradient.
+    :raises ParameterError: when ``descend`` does not return an end for every start.
     """
     with torch.no_grad():
-        ends = manifold.between(truth, descend(manifold.move(truth, xi)))
+        predictions = descend(manifold.move(truth, xi))
+        ends = None if predictions is None else manifold.between(truth, predictions)
+    if ends is None or ends.shape != xi.shape:
+        found = 'nothing' if ends is None else f'predictions {tuple(ends.shape[:2])}'
+        raise ParameterError(
+            f'descend= returned {found} for predictions {tuple(xi.shape[:2])}; return where the '
+            'iteration ends from each'
+        )
     return ends / ends.norm(dim=-1, keepdim=True).clamp_min(1)

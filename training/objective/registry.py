@@ -81,7 +81,8 @@ class Objective:
             by the distribution ``mined`` alone.
         :return: scalar, and dict of the hinges' (B, P) values by name; 0.0 and an empty dict
             where the objective shapes nothing.
-        :raises ParameterError: for ``mined`` without ``descend``, or an energy of another shape.
+        :raises ParameterError: for ``mined`` without ``descend``; an energy of another shape, one
+            that is no number, or one without a gradient where gradients are taken.
         """
         strength = 1.0 if step is None else self.strength(step)
         if not self.shapes or strength == 0:
@@ -99,6 +100,7 @@ class Objective:
             xi = mined_perturbations(manifold, truth, xi, descend)
         xi = self.hardest(energy, manifold, truth, xi, lam)
         loss, terms = convexification_loss(energy, manifold, truth, xi, lam, dlc)
+        _check_hinges(loss, terms, truth)
         return strength * loss, terms
 
     def hardest(
@@ -125,12 +127,13 @@ class Objective:
             the loss; the same each time it is called (awp and sam call it twice).
         :param step: for warm-up and ramp; None for full strength.
         :return: the loss at the weights themselves.
+        :raises ParameterError: awp and sam find no weight with a gradient to move.
         """
         loss = gradients()
         strength = 1.0 if step is None else self.strength(step)
         if self.name not in ('awp', 'sam') or strength == 0:
             return loss
-        parameters = [p for p in parameters if p.requires_grad]
+        parameters = self._with_gradients(parameters)
         if self.name == 'sam':
             moves = sam_move(parameters, strength * self.options.sam.radius)
         else:
@@ -139,6 +142,40 @@ class Objective:
             with moved(parameters, moves):
                 gradients()
         return loss
+
+    def _with_gradients(self, parameters):
+        """The weights that may be moved, as a list."""
+        try:
+            found = [p for p in parameters if p.requires_grad]
+        except (TypeError, AttributeError):  # the model itself, or its named_parameters()
+            raise ParameterError(
+                f'{self.name} moves weights; give descend the tensors: model.parameters()'
+            ) from None
+        if all(p.grad is None for p in found):
+            raise ParameterError(
+                f'{self.name}: no weight has a gradient after gradients(), which has to call '
+                'backward() on a loss of these weights'
+            )
+        return found
+
+
+def _check_hinges(loss, terms, truth):
+    """Raise ParameterError for hinges that teach nothing, or that would spoil every weight."""
+    if torch.is_grad_enabled() and not loss.requires_grad:
+        raise ParameterError(
+            'the energy has no gradient, so its hinges change no weight: nothing it returned '
+            'comes from weights that require one; look for detach(), no_grad() or frozen weights '
+            '(only to measure, call shape under torch.no_grad())'
+        )
+    if torch.isfinite(loss):
+        return
+    parts = truth if isinstance(truth, tuple) else (truth,)
+    if all(bool(torch.isfinite(part).all()) for part in parts):
+        wrong = ~torch.isfinite(sum(terms.values())).all(-1)
+        what = f'the energy is no number about the truth of {int(wrong.sum())} of {len(wrong)}'
+    else:
+        what = f'the truth holds NaN or infinity in a batch of {len(parts[0])}'
+    raise ParameterError(f'{what} samples; nothing was added to the loss')
 
 
 def make_objective(name, options=None):

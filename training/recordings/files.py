@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dlc_ros.errors import FileError
+from dlc_training.command_line import try_place
 
 
 def write_whole(path, write):
@@ -61,6 +62,14 @@ def read_json(path):
         return json.loads(Path(path).read_text())
     except (OSError, ValueError):
         return None
+
+
+def check_place(folder):
+    """Raise FileError unless a folder can be written, or made; nothing is left there."""
+    try:
+        try_place(folder)
+    except OSError as error:
+        raise FileError(unwritable(folder, error)) from None
 
 
 def unwritable(place, error):

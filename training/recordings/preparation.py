@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dlc_ros.errors import DlcError
+from dlc_ros.files import read_transform
 from dlc_training.recordings.consistency import check_training_poses
 from dlc_training.recordings.facts import about_body, result_rows, survey_rows, way
 from dlc_training.recordings.files import read_arrays, write_arrays
@@ -240,6 +241,8 @@ def _surveyed(source, quiet):
     """The recording, its survey, and the poses measured for judging alone, or None."""
     for path in filter(None, (source.wishes.trajectory, source.judge_truth)):
         check_trajectory(path)  # before a recording is read for long
+    if source.initial_pose is not None:
+        read_transform(source.initial_pose)
     recording = Recording(source.bags)
     seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
     if not source.judge_truth:

@@ -10,6 +10,7 @@ import numpy as np
 
 from dlc_ros.registration.weights import load_weights, save_weights
 from dlc_training.engine.reporting import curve_writer
+from dlc_training.recordings.files import check_place
 from dlc_training.recordings.judge import (
     judge_benchmark,
     judge_held_out,
@@ -40,6 +41,7 @@ def run(options):
     :raises DlcError: a user's mistake.
     """
     source = source_of(options)
+    check_place(options.out)
     old = None if options.weights == NONE else load_weights(options.weights or None)
     if options.dry_run:
         return dry_run(options, source, old)

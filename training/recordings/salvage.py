@@ -22,7 +22,8 @@ class CutMcap:
     An mcap file without its index, read from the front as far as it is whole.
 
     Has what :class:`dlc_ros.node.bag.Bag` has of a whole one: ``topics``, ``messages``,
-    ``typestore``; the same order of messages as in the file.
+    ``typestore``; the same order of messages as in the file. ``lost`` is the share of the file's
+    bytes that cannot be read, 0..1.
 
     :param path: file.
     :raises FileError: nothing of it can be read.
@@ -32,7 +33,7 @@ class CutMcap:
         self.path = Path(path)
         self.size = self.path.stat().st_size
         self.typestore = _own_typestore()
-        self._channels, counts, self.readable = {}, {}, 0
+        self._channels, counts, self._readable = {}, {}, 0
         try:
             for channel, _, _ in self._records():
                 counts[channel] = counts.get(channel, 0) + 1
@@ -40,16 +41,13 @@ class CutMcap:
             raise FileError(f'{self.path}: cannot be read: {error.strerror}') from None
         if not counts:
             raise FileError(f'{self.path}: nothing of it can be read; record again')
+        # Told now: whoever reads a few messages later has read few bytes.
+        self.lost = 1.0 - self._readable / self.size
         self.topics = {}
         for number, count in counts.items():
             name, kind = self._channels[number]
             before = self.topics[name].count if name in self.topics else 0
             self.topics[name] = Topic(name, kind, before + count, name == '/tf_static')
-
-    @property
-    def lost(self):
-        """Share of the file's bytes that cannot be read, 0..1."""
-        return 1.0 - self.readable / self.size
 
     def __enter__(self):
         return self
@@ -69,7 +67,7 @@ class CutMcap:
         with self.path.open('rb') as file:
             if file.read(8) != _MAGIC:
                 raise FileError(f'{self.path}: not an mcap file')
-            self.readable = 8
+            self._readable = 8
             while len(head := file.read(9)) == 9:
                 code, length = head[0], struct.unpack_from('<Q', head, 1)[0]
                 if code == _DATA_END:
@@ -85,7 +83,7 @@ class CutMcap:
                         return
                 else:
                     file.seek(length, 1)
-                self.readable = file.tell()
+                self._readable = file.tell()
 
     def _record(self, code, data):
         if code == _MESSAGE:
@@ -125,7 +123,7 @@ class CutMcap:
         except (struct.error, UnicodeDecodeError):
             return
         if not compression:
-            self.readable += len(data)
+            self._readable += len(data)
             yield from self._within(data[at + 8 :])
 
 

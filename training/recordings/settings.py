@@ -1,6 +1,7 @@
 """From the options of the command to what is learned from and how."""
 
 import json
+import math
 from dataclasses import asdict
 
 from dlc_ros.errors import ParameterError
@@ -16,18 +17,36 @@ _STEPS, _STEPS_FROM_NONE = 400, 7000
 # Fine-tuning: a gentler rate that falls for long, hinges from the start (features are there).
 # Hinges reach full strength after as many steps in long runs, so that a run can be made longer.
 _RATE, _RISE, _RAMP, _DECAY, _AVERAGE = 1e-4, 30, 100, 0.6, 0.99
+# Options that change nothing without another one.
+_BESIDE = {
+    'reference_scale': 'reference',
+    'initial_pose': 'reference',
+    'trajectory_frame': 'trajectory',
+}
 # As the weights of the package were trained; more was not tried here.
 _RHO = 0.2
 
 
 def source_of(options):
-    """:class:`Source` of the options; raises ParameterError for numbers out of range."""
+    """
+    :class:`Source` of the options.
+
+    :raises ParameterError: for numbers out of range, and options that would change nothing.
+    """
     if not 0.05 <= options.share <= 0.8:
         raise ParameterError(f'--share {options.share} is not between 0.05 and 0.8')
     for name, least in (('most_scans', 24), ('judge_scans', 2), ('benchmark_pairs', 0)):
         if getattr(options, name) < least:
-            given = f'--{name.replace("_", "-")} {getattr(options, name)}'
-            raise ParameterError(f'{given} is below {least}')
+            raise ParameterError(f'{_given(options, name)} is below {least}')
+    for name in ('body_reach', 'reference_scale'):
+        if not 0 <= getattr(options, name) < math.inf:
+            raise ParameterError(f'{_given(options, name)} is not 0 or above, and finite')
+    for name, other in _BESIDE.items():
+        if getattr(options, name) and not getattr(options, other):
+            raise ParameterError(f'{_given(options, name)} changes nothing without --{other}')
+    if options.fixed_frame and options.trajectory:
+        given = _given(options, 'fixed_frame')
+        raise ParameterError(f'{given} changes nothing beside --trajectory, which goes first')
     wishes = Wishes(options.trajectory, options.trajectory_frame, options.fixed_frame)
     return Source(
         bags=tuple(options.bag),
@@ -43,6 +62,11 @@ def source_of(options):
         share=options.share,
         most_scans=options.most_scans,
     )
+
+
+def _given(options, name):
+    """An option as it was written."""
+    return f'--{name.replace("_", "-")} {getattr(options, name)}'
 
 
 def training_config(options, old, pairs_folder=None):

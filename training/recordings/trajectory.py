@@ -1,5 +1,6 @@
 """Poses of the sensor over time, where they come from, and trajectory files."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from dlc_training.recordings.frames import interpolate_poses, poses_from
 LONGEST_GAP_S = 1.0
 # Poses of a scan that what is known between clouds is asked for.
 _INSIDE = 9
+# Stamps [s] that nanoseconds in 64 bits can hold: until the year 2262.
+_LATEST_S = 9.2e9
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,24 @@ def check_trajectory(path):
 def _content(path):
     """Stamps (M,) int64 [ns], None in a KITTI file, and poses (M, 4, 4)."""
     path = Path(path)
-    try:
-        lines = [line.split('#')[0].replace(',', ' ').split() for line in _lines(path)]
-        rows = [line for line in lines if line]
-        widths = {len(row) for row in rows}
-        if widths == {8}:
-            return _tum(path, rows)
-        if widths == {12}:
-            return None, _kitti(path, rows)
-    except ValueError as error:
-        raise FileError(f'{path}: not a trajectory: {error}') from None
-    raise FileError(
-        f'{path}: not a trajectory: lines of {sorted(widths)[:4]} numbers; TUM has 8, KITTI 12'
-    )
+    lines = [line.split('#')[0].replace(',', ' ').split() for line in _lines(path)]
+    rows = {number: line for number, line in enumerate(lines, 1) if line}
+    widths = {len(row) for row in rows.values()}
+    if widths not in ({8}, {12}):
+        raise FileError(
+            f'{path}: not a trajectory: lines of {sorted(widths)[:4]} numbers; TUM has 8, KITTI 12'
+        )
+    read = _tum_row if widths == {8} else _kitti_row
+    found = []
+    for number, row in rows.items():
+        try:
+            found.append(read(row))
+        except ValueError as error:
+            raise FileError(f'{path}: line {number}: {" ".join(row)!r:.120} {error}') from None
+    if widths == {12}:
+        return None, np.array(found)
+    stamps, first = np.unique(np.array([stamp for stamp, _ in found]), return_index=True)
+    return stamps, poses_from(np.array([found[i][1] for i in first]))
 
 
 def _lines(path):
@@ -145,31 +153,51 @@ def _lines(path):
         return path.read_text(encoding='utf-8').splitlines()
     except OSError as error:
         raise FileError(f'{path}: cannot be read: {error.strerror}') from None
+    except UnicodeDecodeError:
+        raise FileError(f'{path}: not a trajectory but a binary file') from None
 
 
-def _tum(path, rows):
-    # Seconds since 1970 with nanoseconds are more digits than a float64 has.
-    stamps = np.array([_nanoseconds(row[0]) for row in rows], np.int64)
-    values = np.array([[float(word) for word in row[1:]] for row in rows])
-    good = np.isfinite(values).all(1) & (np.linalg.norm(values[:, 3:], axis=1) > 1e-9)
-    if not good.all():
-        row = ' '.join(rows[int(np.argmin(good))])
-        raise FileError(f'{path}: {row!r:.120} is no pose; remove the line')
-    stamps, first = np.unique(stamps, return_index=True)
-    return stamps, poses_from(values[first])
+def _tum_row(words):
+    """Stamp [ns] and x y z qx qy qz qw of a line."""
+    stamp = _nanoseconds(words[0])
+    values = _numbers(words[1:])
+    length = math.hypot(*values[3:])
+    # Written with two digits, a unit quaternion is off by a hundredth.
+    if abs(length - 1) > 0.03:
+        raise ValueError(
+            f'is no pose: its quaternion has length {length:.3g} and not 1; a line of TUM is '
+            'stamp x y z qx qy qz qw'
+        )
+    return stamp, values
 
 
-def _kitti(path, rows):
-    poses = np.tile(np.eye(4), (len(rows), 1, 1))
-    poses[:, :3] = np.array(rows, float).reshape(-1, 3, 4)
-    wrong = next((i for i, pose in enumerate(poses) if not is_rigid(pose)), None)
-    if wrong is not None:
-        raise FileError(f'{path}: line {wrong + 1} is no rigid transform')
-    return poses
+def _kitti_row(words):
+    """Pose (4, 4) of a line."""
+    pose = np.eye(4)
+    pose[:3] = np.reshape(_numbers(words), (3, 4))
+    if not is_rigid(pose):
+        raise ValueError('is no rigid transform')
+    return pose
+
+
+def _numbers(words):
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        raise ValueError(
+            "is not a trajectory's: not all are numbers; comment a header out with #"
+        ) from None
+    if not math.isfinite(sum(values)):
+        raise ValueError('is no pose; remove the line')
+    return values
 
 
 def _nanoseconds(text):
+    """Nanoseconds, all digits of them: since 1970 they are more than a float64 has."""
+    (value,) = _numbers([text])
+    if abs(value) > _LATEST_S:
+        raise ValueError('has no stamp in seconds; are they milli- or nanoseconds?')
     seconds, _, fraction = text.partition('.')
     if fraction.isdigit() and seconds.lstrip('-').isdigit():
         return int(seconds) * 10**9 + int(fraction[:9].ljust(9, '0'))
-    return round(float(text) * 1e9)
+    return round(value * 1e9)
