@@ -197,9 +197,10 @@ def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys)
     source = Source((), reference=str(millimetres), reference_unit=0.001)
     read = read_reference(source, survey(Recording([simulated / 'recording']), quiet=True))
     np.testing.assert_allclose(read, read_cloud(simulated / 'reference.ply'), atol=1e-9)
-    with pytest.raises(SystemExit, match='2'):
-        main([*arguments, '--reference-unit', '0'])
-    assert 'is no number from 1e-06 to 1000' in capsys.readouterr().err
+    for unit in ('0', '-0.001', 'nan'):
+        with pytest.raises(SystemExit, match='2'):
+            main([*arguments, '--reference-unit', unit])
+        assert f"'{unit}' is no number from 1e-06 to 1000" in capsys.readouterr().err
 
 
 def kitti(path, simulated, frame=EYE, mount=EYE):
@@ -298,8 +299,6 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
         (['--fixed-frame', 'world'], "no frame 'world'"),
         (['--trajectory', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
         (['--set', 'optimiser.speed=1'], 'unknown key'),
-        (['--reference-scale', '-0.001'], '--reference-scale -0.001'),
-        (['--reference-scale', 'nan'], '--reference-scale nan'),
         (['--body-reach', 'inf'], '--body-reach inf'),
         (['--initial-pose', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
         (['--trajectory-frame', 'imu'], 'changes nothing without --trajectory'),
@@ -313,7 +312,7 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
         said = capsys.readouterr()
         assert 'cannot write' in said.err and said.err.count('\n') == 1
         assert 'reading' not in said.out  # a recording may take long
-    for option in ('--initial-pose', '--reference-scale'):
+    for option in ('--initial-pose', '--reference-unit'):
         alone = ['--bag', str(simulated / 'recording'), option, '1', '--out', str(tmp_path / 'o')]
         assert main(alone) == 2
         assert 'changes nothing without --reference' in capsys.readouterr().err
