@@ -194,13 +194,46 @@ def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys)
     error = capsys.readouterr().err
     assert 'looks like millimetres' in error and '--reference-unit 0.001' in error
     assert main([*arguments, '--reference-unit', '0.001']) == 0
-    source = Source((), reference=str(millimetres), reference_unit=0.001)
-    read = read_reference(source, survey(Recording([simulated / 'recording']), quiet=True))
+    read = read_reference(Source((), reference=str(millimetres), reference_unit=0.001))
     np.testing.assert_allclose(read, read_cloud(simulated / 'reference.ply'), atol=1e-9)
     for unit in ('0', '-0.001', 'nan'):
         with pytest.raises(SystemExit, match='2'):
             main([*arguments, '--reference-unit', unit])
         assert f"'{unit}' is no number from 1e-06 to 1000" in capsys.readouterr().err
+
+
+def test_a_unit_that_was_given_is_compared_with_the_scans(simulated, weights, tmp_path, capsys):
+    arguments = words(simulated, weights, tmp_path / 'out', '--dry-run', '--reference-unit')
+    for unit, side in (('0.001', 'smaller'), ('1000', 'larger')):
+        assert main([*arguments, unit]) == 2
+        error = capsys.readouterr().err
+        assert error.count('\n') == 1
+        assert f'times {side} than a scan with --reference-unit {unit};' in error
+    # Whoever is right can always say so.
+    huge = tmp_path / 'huge.ply'
+    write_cloud(huge, 1000 * read_cloud(simulated / 'reference.ply'))
+    arguments[arguments.index('--reference') + 1] = str(huge)
+    assert main([*arguments, '1']) == 0
+
+
+def test_a_reference_that_cannot_be_read_is_known_before_the_recording_is_read(
+    simulated, weights, tmp_path, capsys
+):
+    few = tmp_path / 'few.ply'
+    write_cloud(few, np.eye(3))
+    (tmp_path / 'damaged.ply').write_bytes(b'ply\n')
+    arguments = words(simulated, weights, tmp_path / 'out')
+    # Reading this recording, which there is not, would be the first mistake.
+    arguments[arguments.index('--bag') + 1] = str(tmp_path / 'nowhere')
+    for name, message in (
+        ('missing.ply', 'cannot be read'),
+        ('damaged.ply', 'not a readable ply file'),
+        ('few.ply', '3 finite points are no reference'),
+    ):
+        arguments[arguments.index('--reference') + 1] = str(tmp_path / name)
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert f'{name}: ' in error and message in error and error.count('\n') == 1
 
 
 def kitti(path, simulated, frame=EYE, mount=EYE):
