@@ -13,8 +13,10 @@ from scipy.spatial.transform import Rotation
 from dlc_ros.errors import CloudError
 from dlc_ros.registration.cloud import (
     LocalFrame,
+    box_without_strays,
     cloud_radius,
     farthest_points,
+    few_far_off,
     one_in_voxel,
     validate_cloud,
     voxel_downsample,
@@ -233,3 +235,36 @@ def test_the_points_that_are_kept_of_a_scan_scatter_about_its_surface(seed):
     kept = one_in_voxel(np.column_stack([column, row, height]) @ turn.T, 0.025)
     heights = (kept @ turn)[:, 2]
     assert abs(heights.mean()) < 4.0 * heights.std() / np.sqrt(len(heights))
+
+
+def outside(points, cloud):
+    """Which points lie outside of a cloud's box, (N,) bool."""
+    low, high = box_without_strays(cloud)
+    return ((points < low) | (points > high)).any(axis=1)
+
+
+@pytest.mark.parametrize(
+    ('far', 'strays'),
+    [
+        (np.zeros((0, 3)), 0),
+        (np.array([[0.0, 0.0, 150.0]]), 0),  # ten times as far as nearly all, about
+        (np.array([[0.0, 0.0, 1e3]]), 1),
+        (np.tile([1e3, 0.0, 0.0], (60, 1)), 60),  # zeros, in a frame that is far away
+        (RNG.uniform(-1.0, 1.0, (20, 3)) + [1e3, 0.0, 0.0], 20),
+        (RNG.uniform(-1.0, 1.0, (60, 3)) + [1e3, 0.0, 0.0], 0),  # another house
+        (RNG.normal(size=(200, 3)) * 1e6, 200),
+    ],
+)
+def test_strays_lie_outside_of_the_box_and_all_else_within(far, strays):
+    house = RNG.uniform(-10.0, 10.0, (10_000, 3))
+    cloud = np.vstack([house, far])
+    is_outside = outside(cloud, cloud)
+    assert not is_outside[: len(house)].any() and is_outside[len(house) :].sum() == strays
+    assert not strays or few_far_off(cloud)
+
+
+@pytest.mark.parametrize('away', (10.0, 1e6))
+def test_a_large_share_of_a_cloud_is_no_stray(away):
+    """More than half are zeros: these lie in its middle, and everything else is far from them."""
+    cloud = np.vstack([np.zeros((600, 3)), RNG.uniform(-10.0, 10.0, (400, 3)) + [away, 0.0, 0.0]])
+    assert not outside(cloud, cloud).any()

@@ -194,12 +194,46 @@ def test_reference_in_millimetres_is_named(simulated, weights, tmp_path, capsys)
     error = capsys.readouterr().err
     assert 'looks like millimetres' in error and '--reference-unit 0.001' in error
     assert main([*arguments, '--reference-unit', '0.001']) == 0
-    source = Source((), reference=str(millimetres), reference_unit=0.001)
-    read = read_reference(source, survey(Recording([simulated / 'recording']), quiet=True))
+    read = read_reference(Source((), reference=str(millimetres), reference_unit=0.001))
     np.testing.assert_allclose(read, read_cloud(simulated / 'reference.ply'), atol=1e-9)
-    with pytest.raises(SystemExit, match='2'):
-        main([*arguments, '--reference-unit', '0'])
-    assert 'is no number from 1e-06 to 1000' in capsys.readouterr().err
+    for unit in ('0', '-0.001', 'nan'):
+        with pytest.raises(SystemExit, match='2'):
+            main([*arguments, '--reference-unit', unit])
+        assert f"'{unit}' is no number from 1e-06 to 1000" in capsys.readouterr().err
+
+
+def test_a_unit_that_was_given_is_compared_with_the_scans(simulated, weights, tmp_path, capsys):
+    arguments = words(simulated, weights, tmp_path / 'out', '--dry-run', '--reference-unit')
+    for unit, side in (('0.001', 'smaller'), ('1000', 'larger')):
+        assert main([*arguments, unit]) == 2
+        error = capsys.readouterr().err
+        assert error.count('\n') == 1
+        assert f'times {side} than a scan with --reference-unit {unit};' in error
+    # Whoever is right can always say so.
+    huge = tmp_path / 'huge.ply'
+    write_cloud(huge, 1000 * read_cloud(simulated / 'reference.ply'))
+    arguments[arguments.index('--reference') + 1] = str(huge)
+    assert main([*arguments, '1']) == 0
+
+
+def test_a_reference_that_cannot_be_read_is_known_before_the_recording_is_read(
+    simulated, weights, tmp_path, capsys
+):
+    few = tmp_path / 'few.ply'
+    write_cloud(few, np.eye(3))
+    (tmp_path / 'damaged.ply').write_bytes(b'ply\n')
+    arguments = words(simulated, weights, tmp_path / 'out')
+    # Reading this recording, which there is not, would be the first mistake.
+    arguments[arguments.index('--bag') + 1] = str(tmp_path / 'nowhere')
+    for name, message in (
+        ('missing.ply', 'cannot be read'),
+        ('damaged.ply', 'not a readable ply file'),
+        ('few.ply', '3 finite points are no reference'),
+    ):
+        arguments[arguments.index('--reference') + 1] = str(tmp_path / name)
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert f'{name}: ' in error and message in error and error.count('\n') == 1
 
 
 def kitti(path, simulated, frame=EYE, mount=EYE):
@@ -298,8 +332,6 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
         (['--fixed-frame', 'world'], "no frame 'world'"),
         (['--trajectory', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
         (['--set', 'optimiser.speed=1'], 'unknown key'),
-        (['--reference-scale', '-0.001'], '--reference-scale -0.001'),
-        (['--reference-scale', 'nan'], '--reference-scale nan'),
         (['--body-reach', 'inf'], '--body-reach inf'),
         (['--initial-pose', 'nowhere.txt'], 'nowhere.txt: cannot be read'),
         (['--trajectory-frame', 'imu'], 'changes nothing without --trajectory'),
@@ -313,7 +345,7 @@ def test_wrong_words_are_one_clear_line(simulated, weights, tmp_path, capsys):
         said = capsys.readouterr()
         assert 'cannot write' in said.err and said.err.count('\n') == 1
         assert 'reading' not in said.out  # a recording may take long
-    for option in ('--initial-pose', '--reference-scale'):
+    for option in ('--initial-pose', '--reference-unit'):
         alone = ['--bag', str(simulated / 'recording'), option, '1', '--out', str(tmp_path / 'o')]
         assert main(alone) == 2
         assert 'changes nothing without --reference' in capsys.readouterr().err

@@ -73,6 +73,16 @@ def test_folder_that_cannot_be_written(tmp_path, capsys):
     one_line(capsys.readouterr(), file, 'another --out')
 
 
+@pytest.mark.parametrize('workers', (0, 1))
+def test_batches_that_have_no_place(tmp_path, capsys, workers):
+    (tmp_path / 'file').touch()
+    keep = tmp_path / 'file' / 'batches'
+    assert train(tmp_path / 'run', *QUICK, f'data.keep={keep}', f'data.workers={workers}') == 2
+    said = capsys.readouterr()
+    one_line(said, 'cannot write', keep, 'another data.keep')
+    assert '--out' not in said.err
+
+
 def test_weights_that_will_not_be_written_are_told_before_training(tmp_path, capsys):
     """Not after the hours that a run takes."""
     (tmp_path / 'file').touch()

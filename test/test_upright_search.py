@@ -128,18 +128,36 @@ def test_a_forked_process_registers_too(threads, monkeypatch):
         process.join()
 
 
-def test_a_stray_point_of_the_map_is_named_where_a_scan_is_not_found():
-    """One point ten kilometres off leaves a building a few cells of the search."""
+def strays(kind, rng):
+    """(N, 3) points about the origin that are no part of a building of 30 m."""
+    if kind == 'one':
+        return np.array([[1e4, 0.0, 0.0]])
+    if kind == 'above':
+        return np.array([[0.0, 0.0, 2e3]])
+    if kind == 'many in one place':
+        return np.tile([-3e3, 2e3, -50.0], (500, 1))
+    directions = rng.normal(size=(20, 3))
+    return 2e3 * directions / np.linalg.norm(directions, axis=1)[:, None]
+
+
+@pytest.mark.parametrize('kind', ('one', 'above', 'many in one place', 'all around'))
+def test_strays_of_the_map_do_not_keep_a_scan_from_being_found(kind):
+    """One point ten kilometres off left a building a few cells of the search."""
     rng = np.random.default_rng(8)
     centres, points = storey(range(12), rng)
     truth = pose(centres[5] + [0.4, 0.3, 0.3], 2.0, rng)
-    cloud = scan(5, centres[5], truth, rng)
-    stray = Registrar(np.vstack([points, ORIGIN + [1e4, 0.0, 0.0]]), options=UPRIGHT)
-    result = stray.register(cloud)
-    assert result.status is Status.REJECTED
-    assert result.reason.startswith('target: few of its points lie up to 9.99e+03 m from the rest')
-    foreign = scan(40, centres[5], truth, rng)
-    assert 'from the rest' not in Registrar(points, options=UPRIGHT).register(foreign).reason
+    cloud, foreign = scan(5, centres[5], truth, rng), scan(40, centres[5], truth, rng)
+    clean = Registrar(points, options=UPRIGHT)
+    stray = Registrar(np.vstack([points, ORIGIN + strays(kind, rng)]), options=UPRIGHT)
+    expected, found = clean.register(cloud), stray.register(cloud)
+    assert expected.accepted and found.accepted, found.reason
+    angle, length = errors(found.transform, expected.transform)
+    assert angle < 0.1 and length < 0.01
+    # They are named where a scan is not found for any other reason.
+    rejected = stray.register(foreign)
+    assert rejected.status is Status.REJECTED
+    assert rejected.reason.startswith('target: few of its points lie up to ')
+    assert 'from the rest' not in clean.register(foreign).reason
 
 
 @pytest.mark.parametrize('twins', ('beside', 'above'))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from os import PathLike
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from dlc_ros.errors import CloudError
 from dlc_ros.registration.se3 import make_transform
@@ -16,6 +17,10 @@ _LINE = 1e-4
 # distance of its farthest point in those of all but one in a hundred, from which it is a stray.
 _FAR_OFF = 30.0
 _STRAY = 10.0
+# Points far off that are another part of a place and no strays: to fewer nothing is registered.
+_COMPANY = 30
+# Share of a cloud that strays are at most; where more lies far off, the middle is none.
+_FEW = 0.1
 # Points that mostly show by themselves that they do not lie on one line.
 _SOME = 1_000
 # Step between neighbouring float32 coordinates, as a share of a cloud's extent, from which they
@@ -161,11 +166,45 @@ def few_far_off(points):
 
     :param points: (N, 3) [m].
     """
-    away = np.linalg.norm(points - np.median(points, axis=0), axis=1)
-    spread = np.sqrt(np.mean(away**2)) >= _FAR_OFF * np.median(away)
-    if not spread and away.max() <= _STRAY * np.quantile(away, 0.99):
+    _, away, limit = _far_off(points)
+    if away.max() <= limit:
         return ''
     return f'few of its points lie up to {away.max():.3g} m from the rest; remove them'
+
+
+def box_without_strays(points):
+    """
+    Box about a cloud that leaves out points which lie far off and alone.
+
+    Points far off that have others beside them are another part of the place, and so within.
+
+    :param points: (N, 3) [m], evenly spread as those of a thinned cloud are.
+    :returns: its lowest and its highest corner, (3,) each [m]; well outside of the cloud where
+        nothing is far off, and infinite where more than a few points are.
+    """
+    middle, away, limit = _far_off(points)
+    low, high = middle - limit, middle + limit
+    # Of points in one place, such as zeros for what was not measured, one counts.
+    far = np.unique(points[away > limit], axis=0)
+    if len(far) >= _COMPANY:
+        company, _ = cKDTree(far).query(far, k=[_COMPANY])
+        far = far[company[:, 0] <= limit]
+        margin = limit / _STRAY
+        low = np.minimum(low, far.min(axis=0, initial=np.inf) - margin)
+        high = np.maximum(high, far.max(axis=0, initial=-np.inf) + margin)
+    if ((points < low) | (points > high)).any(axis=1).mean() > _FEW:
+        return np.full(3, -np.inf), np.full(3, np.inf)
+    return low, high
+
+
+def _far_off(points):
+    """Middle (3,) of (N, 3) points, their distances from it (N,), and from where on it is far."""
+    middle = np.median(points, axis=0)
+    away = np.linalg.norm(points - middle, axis=1)
+    typical, limit = np.median(away), _STRAY * np.quantile(away, 0.99)
+    if np.sqrt(np.mean(away**2)) >= _FAR_OFF * typical:
+        limit = min(limit, _FAR_OFF * typical)
+    return middle, away, limit
 
 
 def size_mismatch(source, target, target_radius):

@@ -10,10 +10,12 @@ no gradient: all poses of a grid, coarse to fine); free space as evidence after 
 A. Elfes, "High Resolution Maps from Wide Angle Sonar", ICRA 1985.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from dlc_ros.registration.cloud import box_without_strays
 from dlc_ros.registration.plan import Plan, is_upright
 
 # Cells from the viewpoint to as far as a cloud reaches; what lies much farther is left out.
@@ -70,8 +72,7 @@ class UprightSearch:
         :param surface: :class:`~dlc_ros.registration.surface.Surface` of the reference.
         :param points: (M, 3) all its points [m], same frame.
         """
-        self._surface, self._points = surface, points
-        self._side = float(np.ptp(points[:, :2], axis=0).max())
+        self._reference = surface, points
         self._plan = None
 
     def propose(self, cloud, viewpoint, keep, allowed=None):
@@ -103,15 +104,36 @@ class UprightSearch:
                     found.append(Proposal(transform, float(score + _SPACE * fit)))
         return sorted(found, key=lambda proposal: -proposal.score)[:keep]
 
+    @cached_property
+    def _shown(self):
+        """
+        What the images show, without strays, for which all cells would be large.
+
+        Looked for when a place is searched for: it takes a look at all points.
+
+        :returns: the surface, the points, and their longer side seen from above [m].
+        """
+        surface, points = self._reference
+        low, high = box_without_strays(surface.points)
+        least, most = points.min(axis=0), points.max(axis=0)
+        if (least < low).any() or (most > high).any():
+            seen, shown = (
+                ((some >= low) & (some <= high)).all(axis=1) for some in (surface.points, points)
+            )
+            surface, points = surface.part(seen), points[shown]
+            least, most = points.min(axis=0), points.max(axis=0)
+        return surface, points, float((most - least)[:2].max())
+
     def _plan_for(self, reach):
         """The plan with cells that suit a reach [m]."""
-        finest = max(self._surface.pitch, self._side / _MOST_ALONG)
+        surface, points, side = self._shown
+        finest = max(surface.pitch, side / _MOST_ALONG)
         steps = np.ceil(np.log(max(reach / _CELLS / finest, 1.0)) / np.log(_GROWTH) - 1e-9)
         cell = finest * _GROWTH**steps
         plan = self._plan  # another thread may put one with other cells in its place
         if plan is None or plan.cell != cell:
             margin = _FARTHEST * _CELLS * cell
-            plan = Plan(self._surface, self._points, cell, min(margin, self._side))
+            plan = Plan(surface, points, cell, min(margin, side))
             self._plan = plan
         return plan
 

@@ -49,7 +49,7 @@ class KeptBatches(Dataset):
             pass
         batch = self._collate([pairs[item * pairs.own + k] for k in range(pairs.own)])
         content = save(_flat(batch))
-        write_whole(path, lambda file: file.write(content))
+        write_whole(path, lambda file: file.write(content), 'data.keep')
         return batch
 
 

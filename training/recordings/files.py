@@ -11,11 +11,12 @@ from dlc_ros.errors import FileError
 from dlc_training.command_line import try_place
 
 
-def write_whole(path, write):
+def write_whole(path, write, option='--out'):
     """
     Write a file under another name and rename it.
 
     :param write: function of the open binary file.
+    :param option: that names the place, for the message.
     :raises FileError: the place cannot be written (a full disk, no permission).
     """
     path = Path(path)
@@ -31,8 +32,8 @@ def write_whole(path, write):
         with contextlib.suppress(OSError):  # there may be no such folder
             partial.unlink()
         raise FileError(
-            f'cannot write {path}: {error.strerror or error}; make room or use another --out, and '
-            'run the same command again: what was finished is kept'
+            f'cannot write {path}: {error.strerror or error}; make room or use another {option}, '
+            'and run the same command again: what was finished is kept'
         ) from None
 
 

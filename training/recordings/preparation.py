@@ -17,7 +17,12 @@ from dlc_training.recordings.labels import Labels
 from dlc_training.recordings.map_building import build_map, cell_edge, find_stable
 from dlc_training.recordings.measured import compare_measured
 from dlc_training.recordings.pairs import write_pairs
-from dlc_training.recordings.reference import about_reference, read_reference, training_part
+from dlc_training.recordings.reference import (
+    about_reference,
+    check_size,
+    read_reference,
+    training_part,
+)
 from dlc_training.recordings.scans import ScanReader
 from dlc_training.recordings.sources import Recording
 from dlc_training.recordings.split import split
@@ -39,7 +44,7 @@ class Source:
     :param topic: cloud topic; None for the only one.
     :param reference: map or model file; None builds a map from the recording.
     :param reference_unit: length of the unit of that file [m]; None: 1, and millimetres are
-        refused.
+        refused. Any but a 1 that was given must make it a size that goes with the scans.
     :param wishes: :class:`~dlc_training.recordings.truth.Wishes`.
     :param judge_truth: file of measured sensor poses in the reference; '' for none.
     :param initial_pose: file of ``T_reference_sensor`` of the first cloud, or None.
@@ -119,9 +124,8 @@ def plan(source, quiet=False):
     :param source: :class:`Source`.
     :return: :class:`Plan`.
     """
-    recording, seen, measured = _surveyed(source, quiet)
+    recording, seen, measured, reference = _surveyed(source, quiet)
     trajectory, reasons = known_truth(seen, source.wishes)
-    reference = read_reference(source, seen)
     if trajectory is None:
         truth, by = 'none: LiDAR odometry (kiss-icp) would be run', source.hold_out
         kept = guess_keyframes(seen.stamps_ns, source.most_scans)
@@ -181,8 +185,7 @@ def prepare(source, out, weights, quiet=False):
     :raises DlcError: what cannot be used, and why.
     """
     out = Path(out)
-    recording, seen, measured = _surveyed(source, quiet)
-    reference = read_reference(source, seen)
+    recording, seen, measured, reference = _surveyed(source, quiet)
     trajectory, notes = find_truth(seen, recording, source.wishes, out / 'index', quiet)
     body = seen.body.body() if trajectory.length > _MOVED else None
     index, still = _indexed(source, out, recording, seen, trajectory, body, quiet)
@@ -238,17 +241,21 @@ def prepare(source, out, weights, quiet=False):
 
 
 def _surveyed(source, quiet):
-    """The recording, its survey, and the poses measured for judging alone, or None."""
+    """The recording, its survey; poses measured for judging alone and the reference, or None."""
+    # All files that are named, before a recording is read for long.
     for path in filter(None, (source.wishes.trajectory, source.judge_truth)):
-        check_trajectory(path)  # before a recording is read for long
+        check_trajectory(path)
     if source.initial_pose is not None:
         read_transform(source.initial_pose)
+    reference = read_reference(source)
     recording = Recording(source.bags)
     seen = survey(recording, source.topic, source.body_reach, source.point_times, quiet)
+    check_size(source, reference, seen)
     if not source.judge_truth:
-        return recording, seen, None
+        return recording, seen, None, reference
     poses = read_trajectory(source.judge_truth, seen.stamps_ns)
-    return recording, seen, Trajectory(*poses, 'reference', source.judge_truth, False)
+    measured = Trajectory(*poses, 'reference', source.judge_truth, False)
+    return recording, seen, measured, reference
 
 
 def _indexed(source, out, recording, seen, trajectory, body, quiet):

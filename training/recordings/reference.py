@@ -15,24 +15,53 @@ _MILLIMETRES = 300.0, 30_000.0
 _REFERENCE_POINTS = 150_000
 
 
-def read_reference(source, seen):
+def read_reference(source):
+    """
+    The points of a recording's reference, before the recording itself is read for long.
+
+    :param source: :class:`~dlc_training.recordings.preparation.Source`.
+    :return: (N, 3) finite float64 [m]; None without a reference.
+    :raises FileError: the file cannot be read, or holds too few finite points.
+    """
     if source.reference is None:
         return None
     points = read_cloud(source.reference, source.reference_unit or 1.0)
     points = points[np.isfinite(points).all(1)]
     if len(points) < 100:
         raise FileError(f'{source.reference}: {len(points)} finite points are no reference')
+    return points
+
+
+def check_size(source, points, seen):
+    """
+    Refuse a reference of a size that its unit hardly gives it beside the scans.
+
+    A unit of 1 that was given is believed: so a reference that is right can always be used.
+
+    :param points: (N, 3) of :func:`read_reference` [m]; None without a reference.
+    :param seen: :class:`~dlc_training.recordings.survey.Survey`.
+    :raises DlcError: with the unit to give instead.
+    """
+    unit = source.reference_unit
+    if points is None or unit == 1.0:
+        return
     ratio = cloud_radius(points) / seen.radius
     low, high = _MILLIMETRES
-    if source.reference_unit is None and (low < ratio < high or ratio < 1 / low):
-        larger = ratio > 1
-        unit, factor = ('millimetres', 0.001) if larger else ('another unit than metres', 1000)
-        times = ratio if larger else 1 / ratio
+    if 1 / low <= ratio <= low or (unit is None and ratio >= high):
+        return
+    larger = ratio > 1
+    times = ratio if larger else 1 / ratio
+    size = f'{times:.0f} times {"larger" if larger else "smaller"} than a scan'
+    if unit is not None:
         raise DlcError(
-            f'{source.reference} is {times:.0f} times {"larger" if larger else "smaller"} than a '
-            f'scan: it looks like {unit}; give --reference-unit {factor} (or 1, if it is right)'
+            f'{source.reference} is {size} with --reference-unit {unit:g}; give the length of its '
+            'unit in metres (if it is right, convert the file to metres and give 1)'
         )
-    return points
+    looks, factor = ('millimetres', 0.001) if larger else ('another unit than metres', 1000)
+    raise DlcError(
+        f'{source.reference} is {size}: it looks like {looks}; give --reference-unit {factor} '
+        '(or 1, if it is right)'
+    )
 
 
 def training_part(reference, poses, parts, labelled):

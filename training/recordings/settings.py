@@ -19,7 +19,7 @@ _STEPS, _STEPS_FROM_NONE = 400, 7000
 _RATE, _RISE, _RAMP, _DECAY, _AVERAGE = 1e-4, 30, 100, 0.6, 0.99
 # Options that change nothing without another one.
 _BESIDE = {
-    'reference_scale': 'reference',
+    'reference_unit': 'reference',
     'initial_pose': 'reference',
     'trajectory_frame': 'trajectory',
 }
@@ -38,9 +38,8 @@ def source_of(options):
     for name, least in (('most_scans', 24), ('judge_scans', 2), ('benchmark_pairs', 0)):
         if getattr(options, name) < least:
             raise ParameterError(f'{_given(options, name)} is below {least}')
-    for name in ('body_reach', 'reference_scale'):
-        if not 0 <= getattr(options, name) < math.inf:
-            raise ParameterError(f'{_given(options, name)} is not 0 or above, and finite')
+    if not 0 <= options.body_reach < math.inf:
+        raise ParameterError(f'{_given(options, "body_reach")} is not 0 or above, and finite')
     for name, other in _BESIDE.items():
         if getattr(options, name) and not getattr(options, other):
             raise ParameterError(f'{_given(options, name)} changes nothing without --{other}')
