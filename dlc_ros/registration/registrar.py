@@ -203,7 +203,7 @@ class Registrar:
         if mismatch and verdict.status is not Status.ACCEPTED:
             reason = f'{mismatch}; {reason}'
         elif verdict.status is Status.REJECTED:
-            # The cells of a search grow with the extent: a few points make them coarse.
+            # They are what a person can remove.
             far = {'source': few_far_off(local), 'target': self._few_far_off}
             known = [f'{name}: {sentence}' for name, sentence in far.items() if sentence]
             reason = '; '.join([*known, reason])
