@@ -3,17 +3,15 @@
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
-import small_gicp
 
-from dlc_ros.errors import ParameterError
 from dlc_ros.registration.agreement import Agreement, agreement
+from dlc_ros.registration.icp import Limits, align, require_open3d
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.pyramid import Excerpt
 from dlc_ros.registration.se3 import inverse, is_rigid, transform_points
-from dlc_ros.registration.surface import Surface, usable_threads
+from dlc_ros.registration.surface import Surface
 from dlc_ros.registration.symmetric import symmetric_icp
 from dlc_ros.registration.visibility import visible
 
@@ -117,7 +115,7 @@ class Refiner:
         """
         self.options = options or RegistrationOptions()
         if self.options.refiner == 'open3d':
-            _require_open3d()
+            require_open3d()
         if isinstance(reference, Excerpt):
             self._excerpt = reference
             self.radius = self.coarse_target.radius
@@ -192,7 +190,7 @@ class Refiner:
         for distance in (self.start_distance(source), self.near_distance(source)):
             limits = Limits(distance, _EPSILON, _GLANCE_ITERATIONS)
             for init in inits:
-                end, used, _ = self._align(target, few, init, limits)
+                end, used, _ = align(target, few, init, limits, self.options)
                 end = end if is_rigid(end) else init
                 ends.append(Refinement(end, self.compare(source, end), used, False))
         return ends
@@ -312,7 +310,7 @@ class Refiner:
         for distance in distances:
             if distance > max(near, fine):
                 limits = Limits(distance, _EPSILON, iterations)
-                moved, used, converged = self._align(target, source, transform, limits)
+                moved, used, converged = align(target, source, transform, limits, self.options)
             else:
                 steps = min(iterations, _LAST_ITERATIONS)
                 moved, used, converged = symmetric_icp(target, source, transform, distance, steps)
@@ -325,25 +323,6 @@ class Refiner:
         found = agreement(target, source, transform, fine)
         return Refinement(transform, found, total, converged and found.inlier_fraction > 0.0)
 
-    def _align(self, target, source, init, limits):
-        """One level of ICP: transform (4, 4), iterations, whether it ended by itself."""
-        align = _align_open3d if self.options.refiner == 'open3d' else _align_small_gicp
-        return align(target, source, init, limits, self.options)
-
-
-class Limits(NamedTuple):
-    """
-    When correspondences and iterations of one level end.
-
-    :param distance: correspondence distance [m].
-    :param epsilon: smallest step [rad, radii of the target].
-    :param iterations: at most.
-    """
-
-    distance: float
-    epsilon: float
-    iterations: int
-
 
 def levels(coarse, fine):
     """Correspondence distances from ``coarse`` down to ``fine`` [m], geometric, at least one."""
@@ -351,53 +330,3 @@ def levels(coarse, fine):
         return [fine]
     count = max(1, round(np.log(coarse / fine) / np.log(_LEVEL_FACTOR)))
     return [fine * (coarse / fine) ** (i / count) for i in range(count, 0, -1)] + [fine]
-
-
-def _align_small_gicp(target, source, init, limits, options):
-    """One level with small_gicp: transform (4, 4), iterations, whether it ended by itself."""
-    result = small_gicp.align(
-        target.whole.cloud,
-        source.cloud,
-        target.whole.tree,
-        init,
-        registration_type=options.refine_method,
-        max_correspondence_distance=limits.distance,
-        num_threads=usable_threads(options.threads),
-        max_iterations=limits.iterations,
-        rotation_epsilon=limits.epsilon,
-        translation_epsilon=limits.epsilon * target.radius,
-    )
-    return np.array(result.T_target_source), int(result.iterations) + 1, bool(result.converged)
-
-
-def _align_open3d(target, source, init, limits, options):
-    """One level with open3d: transform (4, 4), iterations, whether it found correspondences."""
-    o3d = _require_open3d()
-    criteria = o3d.ICPConvergenceCriteria(
-        relative_fitness=limits.epsilon**2,
-        relative_rmse=limits.epsilon**2,
-        max_iteration=limits.iterations,
-    )
-    arguments = (source.open3d, target.open3d, limits.distance, init)
-    if options.refine_method == 'GICP':
-        estimation = o3d.TransformationEstimationForGeneralizedICP()
-        result = o3d.registration_generalized_icp(*arguments, estimation, criteria)
-    else:
-        estimation = {
-            'PLANE_ICP': o3d.TransformationEstimationPointToPlane,
-            'ICP': o3d.TransformationEstimationPointToPoint,
-        }[options.refine_method]()
-        result = o3d.registration_icp(*arguments, estimation, criteria)
-    # open3d does not tell how many iterations it took.
-    return np.array(result.transformation), limits.iterations, result.fitness > 0.0
-
-
-def _require_open3d():
-    """open3d's registration module, or one clear error."""
-    try:
-        import open3d
-    except ImportError as error:
-        raise ParameterError(
-            f'refiner: open3d cannot be imported ({error}); install open3d or choose small_gicp'
-        ) from None
-    return open3d.pipelines.registration
