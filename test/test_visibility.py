@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from dlc_ros import Registrar
 from dlc_ros.registration.se3 import transform_points
-from dlc_ros.registration.visibility import visible
+from dlc_ros.registration.visibility import about, visible
 from dlc_training.data.primitives import Box
 from dlc_training.data.scene import Scene
 from dlc_training.data.sensors import DepthCamera, looking_at
@@ -22,6 +23,20 @@ def ball(count, seed=0):
     angle = np.arange(count) * np.pi * (3.0 - np.sqrt(5.0)) + rng.uniform(0, 2 * np.pi)
     radius = np.sqrt(1.0 - height**2)
     return np.column_stack([radius * np.cos(angle), radius * np.sin(angle), height])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.05, 2.0), st.sampled_from([1.0, 1e4]))
+def test_what_is_near_lies_about(seed, reach, stray):
+    """Also where one point lies far off."""
+    rng = np.random.default_rng(seed)
+    points, others = rng.normal(size=(300, 3)) * 3.0, rng.normal(size=(40, 3))
+    others[0] *= stray
+    distances = cKDTree(others).query(points)[0]
+    found = about(points, others, reach)
+    assert found[distances < reach].all()
+    if stray == 1.0:
+        assert not found[distances > 4.0 * reach].any()
 
 
 @settings(max_examples=30, deadline=None)

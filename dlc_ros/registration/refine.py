@@ -13,7 +13,7 @@ from dlc_ros.registration.pyramid import Excerpt
 from dlc_ros.registration.se3 import inverse, is_rigid, transform_points
 from dlc_ros.registration.surface import Surface
 from dlc_ros.registration.symmetric import symmetric_icp
-from dlc_ros.registration.visibility import visible
+from dlc_ros.registration.visibility import about, visible
 
 # Points of the two clouds that are refined. The reference is searched (its size costs a
 # logarithm), the source is iterated over.
@@ -261,7 +261,7 @@ class Refiner:
         """What nothing of a target hides, near a source: :class:`Surface`; None of too little."""
         reach = self.start_distance(source)
         placed = transform_points(inverse(transform), target.points)
-        near = np.flatnonzero(source.full.nearest(placed, reach)[1] < reach)
+        near = np.flatnonzero(about(placed, source.full.points, reach))
         if len(near) < self.options.min_points:
             return None
         normals = target.normals[near] @ transform[:3, :3]

@@ -8,7 +8,10 @@ hidden side of its model lies as near to what was seen as the right one.
 from itertools import product
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 
+# Cells of space that are looked up at once, at most.
+_MOST_CELLS = 2_000_000
 # Edge of the cells of the image in which the nearest points are kept, in pitches at the depth of
 # those that are nearer than all but this share, and the most cells along a side.
 _CELL = 1.0
@@ -22,6 +25,28 @@ _BEHIND_ROUGH = 3.0
 _BEHIND_LEAST, _BEHIND_MOST = 0.4, 0.8
 _SAYING_SO = 3
 _TINY = 1e-9
+
+
+def about(points, others, reach):
+    """
+    Tell which points lie about any of others: nearer than ``reach`` all, some up to four times.
+
+    :param points: (N, 3) [m].
+    :param others: (M, 3) [m], M >= 1.
+    :param reach: [m], > 0.
+    :returns: (N,) bool.
+    """
+    low, high = others.min(axis=0), others.max(axis=0)
+    # Larger cells where far-off points would make too many.
+    edge = max(reach, float(np.cbrt(np.prod(high - low + reach) / _MOST_CELLS)))
+    cells = np.floor((others - low) / edge).astype(np.int64) + 1
+    occupied = np.zeros(cells.max(axis=0) + 2, np.uint8)
+    occupied[tuple(cells.T)] = 1
+    within = ((points > low - edge) & (points < high + edge)).all(axis=1)
+    cells = np.floor((points[within] - low) / edge).astype(np.int64) + 1
+    cells = np.clip(cells, 0, np.array(occupied.shape) - 1)
+    within[within] = maximum_filter(occupied, 3)[tuple(cells.T)] > 0
+    return within
 
 
 def visible(points, normals, viewpoint, pitch, roughness):
