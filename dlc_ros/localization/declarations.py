@@ -75,8 +75,9 @@ class Objects(_Group):
     )
     free_space: bool = setting(
         True,
-        'Whether a pose is wrong that puts an object where the sensor looked through, see '
-        'frames.sensor; false for clouds that were not seen from one point.',
+        'Whether a pose is wrong that puts an object where the sensor looked through, and what '
+        'it cannot have seen is not matched, see frames.sensor; false for clouds that were not '
+        'seen from one point.',
     )
     fixed_frame: str = setting(
         '',
