@@ -11,7 +11,7 @@ from dlc_ros.registration.icp import Limits, align, require_open3d
 from dlc_ros.registration.options import RegistrationOptions
 from dlc_ros.registration.pyramid import Excerpt
 from dlc_ros.registration.se3 import inverse, is_rigid, transform_points
-from dlc_ros.registration.surface import Surface
+from dlc_ros.registration.surface import Surface, sample
 from dlc_ros.registration.symmetric import symmetric_icp
 from dlc_ros.registration.visibility import about, visible
 
@@ -26,6 +26,8 @@ _MAX_PLACE = 9_000
 _COARSE_REFERENCE = 10_000
 _COARSE_SOURCE = 1_500
 _COMPETING_ITERATIONS = 15
+# Points about a source of which is asked whether they can be seen: some times those of the source.
+_SEEN = 25_000
 # Steps of the last level: six are the rule, a motion that little resists takes more.
 _LAST_ITERATIONS = 20
 # The same where a start is only glanced at.
@@ -262,10 +264,12 @@ class Refiner:
         reach = self.start_distance(source)
         placed = transform_points(inverse(transform), target.points)
         near = np.flatnonzero(about(placed, source.full.points, reach))
+        every = sample(len(near), _SEEN)
+        near, pitch = near[every], target.pitch * np.sqrt(every.step)
         if len(near) < self.options.min_points:
             return None
         normals = target.normals[near] @ transform[:3, :3]
-        seen = visible(placed[near], normals, viewpoint, target.pitch, target.roughness)
+        seen = visible(placed[near], normals, viewpoint, pitch, target.roughness)
         if np.count_nonzero(seen) < self.options.min_points:
             return None
         points = target.points[near[seen]]
