@@ -62,7 +62,7 @@ class Contest:
         """
         self.refiner = site.refiner
         self._site, self._source, self._prior = site, source, prior
-        self._hypotheses = hypotheses
+        self._hypotheses, self._min_confidence = hypotheses, min_confidence
         # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
         # out better, and near it a scene in which things moved must not count as another one.
         reach = np.inf if prior is None else prior.reach(source.full.radius)
@@ -156,10 +156,11 @@ class Contest:
         List of :class:`Candidate` that the likeliest of those become once they face the sensor.
 
         One that lies on the hidden side of a sheet has it stand before what was seen: asked of
-        those that would win if they had not.
+        those that would win, and convince, if they had not.
         """
         confidence = self.selection.confidence
         best = max(confidence(candidate.fit) for candidate in self.candidates)
+        best = max(best, self._min_confidence)
         aside = [(confidence(replace(c.fit, crossed=0.0)), c.refined) for c in entered]
         aside = sorted((item for item in aside if item[0] > best), key=lambda item: -item[0])
         viewpoint = self._view.viewpoint

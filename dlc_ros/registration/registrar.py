@@ -126,7 +126,8 @@ class Registrar:
             place that is searched for (``options.upright``) None is the origin.
         :param min_confidence: threshold for this cloud, 0..1; None takes that of the options.
         :param thorough: whether a cloud that does not convince is looked at again, at several
-            times the cost; False where another attempt at it follows.
+            times the cost, and what a viewpoint hides is left out of the last refinement; False
+            where another attempt at it follows.
         :returns: :class:`Registration`; a rejected one still holds the best transform found.
         :raises CloudError: the cloud cannot be registered.
         :raises ParameterError: ``init`` is not rigid, ``init_covariance`` no covariance,
@@ -187,7 +188,8 @@ class Registrar:
         if thorough:
             won.reconsider()
         chosen, refiner = won.chosen.refined, won.refiner
-        if not self.options.upright and view and view():
+        # A cloud that follows another costs as little as it did.
+        if thorough and not (self.options.upright or won.doubtful) and view and view():
             refiner = refiner.facing(source, chosen.transform, viewpoint)
         if refiner is won.refiner:
             answer = Answer(chosen, refiner.finish(source, chosen))
