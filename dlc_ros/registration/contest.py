@@ -62,7 +62,7 @@ class Contest:
         """
         self.refiner = site.refiner
         self._site, self._source, self._prior = site, source, prior
-        self._hypotheses, self._min_confidence = hypotheses, min_confidence
+        self._hypotheses = hypotheses
         # Descriptors tell look-alikes apart where nothing else does. A narrow prior rules those
         # out better, and near it a scene in which things moved must not count as another one.
         reach = np.inf if prior is None else prior.reach(source.full.radius)
@@ -158,13 +158,14 @@ class Contest:
         One that lies on the hidden side of a sheet has it stand before what was seen: asked of
         those that would win, and convince, if they had not.
         """
-        confidence = self.selection.confidence
+        confidence, doubts = self.selection.confidence, self.selection.doubts
         best = max(confidence(candidate.fit) for candidate in self.candidates)
-        best = max(best, self._min_confidence)
-        aside = [(confidence(replace(c.fit, crossed=0.0)), c.refined) for c in entered]
-        aside = sorted((item for item in aside if item[0] > best), key=lambda item: -item[0])
+        aside = [c._replace(fit=replace(c.fit, crossed=0.0)) for c in entered]
+        aside = [c for c in aside if confidence(c.fit) > best and not doubts(c)]
+        aside.sort(key=lambda candidate: -confidence(candidate.fit))
         viewpoint = self._view.viewpoint
-        turned = [self.refiner.turn(self._source, end, viewpoint) for _, end in aside[:_TURNED]]
+        likely = (candidate.refined for candidate in aside[:_TURNED])
+        turned = [self.refiner.turn(self._source, end, viewpoint) for end in likely]
         turned = [refined for refined in turned if refined is not None]
         return self.selection.candidates(turned, [None] * len(turned))
 

@@ -188,7 +188,7 @@ class Registrar:
         if thorough:
             won.reconsider()
         chosen, refiner = won.chosen.refined, won.refiner
-        # A cloud that follows another costs as little as it did.
+        # While a node tracks, every millisecond of a cloud counts.
         if thorough and not (self.options.upright or won.doubtful) and view and view():
             refiner = refiner.facing(source, chosen.transform, viewpoint)
         if refiner is won.refiner:
